@@ -1,0 +1,199 @@
+//! The one error of the house: what we were doing, to what, and why it failed.
+//! Its `Display` is the grammar of every message; nothing else words an error.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+/// An error number of the kernel's (errno(3)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Errno(pub i32);
+
+/// Why something failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// The kernel said no.
+    Errno(Errno),
+    /// We said no, for this reason.
+    Reason(String),
+}
+
+/// Whose failure it is; decides the exit status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The command line is wrong: exit 2.
+    Usage,
+    /// fd3 itself failed, for example to bind: exit 125.
+    Own,
+    /// COMMAND exists and cannot be executed: exit 126.
+    NotExecutable,
+    /// COMMAND does not exist: exit 127.
+    NotFound,
+}
+
+/// A failure, ready to be told in one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error {
+    kind: Kind,
+    doing: &'static str,
+    what: String,
+    why: Why,
+}
+
+impl Error {
+    /// `cannot <doing> <what>: <the kernel's word>`.
+    pub fn system(doing: &'static str, what: impl ToString, errno: impl Into<Errno>) -> Error {
+        Error { kind: Kind::Own, doing, what: what.to_string(), why: Why::Errno(errno.into()) }
+    }
+
+    /// `cannot <doing> <what>: <reason>`.
+    pub fn refused(doing: &'static str, what: impl ToString, reason: impl ToString) -> Error {
+        let why = Why::Reason(reason.to_string());
+        Error { kind: Kind::Own, doing, what: what.to_string(), why }
+    }
+
+    /// `<what>: <wrong>`: a word of the command line that cannot be taken. `wrong` also tells what
+    /// is accepted.
+    pub fn usage(what: impl ToString, wrong: impl ToString) -> Error {
+        let why = Why::Reason(wrong.to_string());
+        Error { kind: Kind::Usage, doing: "", what: what.to_string(), why }
+    }
+
+    /// The same error, blamed on COMMAND or the like.
+    pub fn of_kind(mut self, kind: Kind) -> Error {
+        self.kind = kind;
+        self
+    }
+
+    /// Whose failure it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The kernel's error number, where it was the kernel who refused.
+    pub fn errno(&self) -> Option<Errno> {
+        match self.why {
+            Why::Errno(errno) => Some(errno),
+            Why::Reason(_) => None,
+        }
+    }
+
+    /// The exit status that goes with it.
+    pub fn exit_status(&self) -> u8 {
+        match self.kind {
+            Kind::Usage => 2,
+            Kind::Own => 125,
+            Kind::NotExecutable => 126,
+            Kind::NotFound => 127,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.doing.is_empty() {
+            write!(f, "cannot {} ", self.doing)?;
+        }
+        write!(f, "{}: ", self.what)?;
+        match &self.why {
+            Why::Errno(errno) => errno.fmt(f),
+            Why::Reason(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// The names of the errors that a supervisor meets (errno(3)).
+const NAMES: &[(i32, &str)] = &[
+    (libc::EPERM, "operation not permitted"),
+    (libc::ENOENT, "no such file or directory"),
+    (libc::ESRCH, "no such process"),
+    (libc::EINTR, "interrupted"),
+    (libc::EIO, "input/output error"),
+    (libc::ENXIO, "no such device or address"),
+    (libc::E2BIG, "argument list too long"),
+    (libc::ENOEXEC, "exec format error"),
+    (libc::EBADF, "not an open descriptor"),
+    (libc::ECHILD, "no child processes"),
+    (libc::EAGAIN, "resource temporarily unavailable"),
+    (libc::ENOMEM, "out of memory"),
+    (libc::EACCES, "permission denied"),
+    (libc::EFAULT, "bad address"),
+    (libc::EBUSY, "device or resource busy"),
+    (libc::EEXIST, "file exists"),
+    (libc::ENODEV, "no such device"),
+    (libc::ENOTDIR, "not a directory"),
+    (libc::EISDIR, "is a directory"),
+    (libc::EINVAL, "invalid argument"),
+    (libc::ENFILE, "too many open files in the system"),
+    (libc::EMFILE, "too many open files"),
+    (libc::ENOTTY, "not a terminal"),
+    (libc::ETXTBSY, "text file busy"),
+    (libc::ENOSPC, "no space left on device"),
+    (libc::EROFS, "read-only file system"),
+    (libc::EMLINK, "too many links"),
+    (libc::EPIPE, "broken pipe"),
+    (libc::ENAMETOOLONG, "file name too long"),
+    (libc::ENOSYS, "not implemented by this kernel"),
+    (libc::ELOOP, "too many symbolic links"),
+    (libc::ENOTSOCK, "not a socket"),
+    (libc::EDESTADDRREQ, "destination address required"),
+    (libc::EPROTOTYPE, "wrong protocol type for socket"),
+    (libc::ENOPROTOOPT, "protocol option not available"),
+    (libc::EPROTONOSUPPORT, "protocol not supported"),
+    (libc::EOPNOTSUPP, "operation not supported"),
+    (libc::EAFNOSUPPORT, "address family not supported"),
+    (libc::EADDRINUSE, "address in use"),
+    (libc::EADDRNOTAVAIL, "address not available on this machine"),
+    (libc::ENETDOWN, "network is down"),
+    (libc::ENOBUFS, "no buffer space available"),
+    (libc::ECONNREFUSED, "connection refused"),
+    (libc::ETIMEDOUT, "timed out"),
+    (libc::ELIBBAD, "corrupted shared library"),
+    (libc::EDQUOT, "disk quota exceeded"),
+];
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(number, _)| *number == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "errno {}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_tells_what_to_what_and_why() {
+        let table = [
+            (
+                Error::system("bind", "tcp://0.0.0.0:80", Errno(libc::EADDRINUSE)),
+                125,
+                "cannot bind tcp://0.0.0.0:80: address in use",
+            ),
+            (Error::system("bind", "x", Errno(9999)), 125, "cannot bind x: errno 9999"),
+            (
+                Error::refused("replace", "/run/x", "is not a socket"),
+                125,
+                "cannot replace /run/x: is not a socket",
+            ),
+            (
+                Error::usage("--workers \"x\"", "not a number; accepted: 1 to 10000, or auto"),
+                2,
+                "--workers \"x\": not a number; accepted: 1 to 10000, or auto",
+            ),
+            (
+                Error::system("execute", "/app", Errno(libc::ENOENT)).of_kind(Kind::NotFound),
+                127,
+                "cannot execute /app: no such file or directory",
+            ),
+        ];
+        for (error, status, text) in table {
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.exit_status(), status);
+        }
+    }
+}
