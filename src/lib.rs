@@ -10,8 +10,15 @@
 extern crate alloc;
 
 mod error;
+mod pid_map;
+#[doc(hidden)]
+pub mod plan;
 #[doc(hidden)]
 pub mod protocol;
+#[doc(hidden)]
+pub mod supervisor;
 mod sys;
+#[doc(hidden)]
+pub mod units;
 
-pub use error::{Errno, Error};
+pub use error::{Errno, Error, Kind as ErrorKind};

@@ -1,4 +1,5 @@
 //! Text and bytes to meaning and back. Pure: no descriptor, no clock, no system call.
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod address;

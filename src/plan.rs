@@ -1,0 +1,173 @@
+//! What the operator asked for, valid by construction. Pure; `cli` makes it, everything else reads it.
+#![forbid(unsafe_code)]
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+
+use crate::protocol::activation::Protocols;
+use crate::protocol::address::Listen;
+use crate::units::{Millis, Signal};
+
+/// Workers that one fd3 looks after at the most.
+pub const WORKERS_MAX: u32 = 10_000;
+/// Listeners that one fd3 holds at the most.
+pub const LISTENERS_MAX: usize = 256;
+/// Restarts that `--respawn-limit` can count at the most.
+pub const RESPAWN_COUNT_MAX: u32 = 1_000;
+/// Signals are numbered 1 to 64 (127 on MIPS).
+pub const SIGNALS: usize = if cfg!(target_arch = "mips") { 128 } else { 65 };
+
+/// One `fd3 run`, whole.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub listen: Vec<Listen>,
+    pub workers: Workers,
+    pub rules: Rules,
+    pub launch: Launch,
+    pub log: LogPlan,
+}
+
+/// How many slots there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workers {
+    Count(u32),
+    /// One for each CPU that this process may use.
+    Auto,
+}
+
+/// What the supervisor decides by.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub readiness: Readiness,
+    pub restart: Restart,
+    pub backoff: Backoff,
+    pub respawn_limit: Option<RespawnLimit>,
+    pub stop_signal: Signal,
+    pub stop_timeout: Option<Millis>,
+    pub reactions: Reactions,
+}
+
+/// When a starting worker counts as ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Readiness {
+    /// Alive for so long; READY=1 counts at once.
+    Alive(Millis),
+    /// It says READY=1, within this time where one is set.
+    Notify(Option<Millis>),
+    /// It sends fd3 a signal, within this time where one is set; READY=1 counts as well.
+    Signal(Option<Millis>),
+}
+
+/// Which exits that nobody asked for are followed by a restart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Restart {
+    Always,
+    OnFailure,
+    Never,
+}
+
+/// The wait before a crashed worker is started again: from `min`, doubling, to `max`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backoff {
+    pub min: Millis,
+    pub max: Millis,
+}
+
+/// More than `count` restarts of one slot within `window`: fd3 gives up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RespawnLimit {
+    pub count: u32,
+    pub window: Millis,
+}
+
+/// What fd3 does when a signal comes (`--on`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reaction {
+    Reload,
+    Upgrade,
+    /// Stop within the stop timeout; the second time at once.
+    Stop,
+    /// Stop without a time limit.
+    Drain,
+    StopNow,
+    Up,
+    Down,
+    Ignore,
+    Forward(Signal),
+}
+
+/// The reaction to each signal, by its number.
+#[derive(Clone, Debug)]
+pub struct Reactions([Reaction; SIGNALS]);
+
+impl Default for Reactions {
+    fn default() -> Reactions {
+        let mut table = [Reaction::Ignore; SIGNALS];
+        for (number, reaction) in (0..).zip(&mut table).skip(1) {
+            *reaction = match number {
+                libc::SIGTERM | libc::SIGINT => Reaction::Stop,
+                libc::SIGQUIT => Reaction::Drain,
+                libc::SIGHUP | libc::SIGUSR1 => Reaction::Reload,
+                libc::SIGUSR2 => Reaction::Upgrade,
+                libc::SIGTTIN => Reaction::Up,
+                libc::SIGTTOU => Reaction::Down,
+                _ => Reaction::Forward(Signal(number)),
+            };
+        }
+        Reactions(table)
+    }
+}
+
+impl Reactions {
+    pub fn to(&self, signal: Signal) -> Reaction {
+        let index = usize::try_from(signal.0).unwrap_or(0);
+        self.0.get(index).copied().unwrap_or(Reaction::Ignore)
+    }
+
+    pub fn set(&mut self, signal: Signal, reaction: Reaction) {
+        let place = usize::try_from(signal.0).ok().and_then(|index| self.0.get_mut(index));
+        if let Some(place) = place {
+            *place = reaction;
+        }
+    }
+}
+
+/// How a worker is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program and its arguments; never empty.
+    pub command: Vec<CString>,
+    pub protocols: Protocols,
+    pub stdin: Stdin,
+    /// What a worker gets when fd3 dies.
+    pub parent_death: Option<Signal>,
+}
+
+/// What a worker finds on fd 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stdin {
+    Inherit,
+    Null,
+}
+
+/// How and how much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogPlan {
+    pub format: LogFormat,
+    pub level: Level,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How much a line matters; a log at one level shows what matters at least as much.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    Error,
+    Warn,
+    Notice,
+    Info,
+}

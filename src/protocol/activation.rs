@@ -1,0 +1,370 @@
+//! How a worker is told of its listeners: the variables of systemd and of everyone else who ever passed
+//! a socket (`--protocol`). Pure: makes the strings, before the fork; the PID is filled in after it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use super::address::{Address, Ip};
+use crate::units::{Generation, Pid, SlotId};
+
+/// The first descriptor that is passed (sd_listen_fds(3)).
+pub const FIRST_FD: i32 = 3;
+
+/// One convention for telling a program about its sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// systemd: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES.
+    Listen,
+    /// Nothing but the descriptors.
+    Plain,
+    /// Server::Starter: SERVER_STARTER_PORT, SERVER_STARTER_GENERATION.
+    Starter,
+    /// Stripe's einhorn: EINHORN_FD_COUNT, EINHORN_FD_0, ...
+    Einhorn,
+    /// socketmaster: EINHORN_FDS, SOCKETMASTER_PID.
+    Socketmaster,
+    /// goatflap and catflap: LISTEN_FD, GOAT_PROC.
+    Goatflap,
+    /// gograceful: LISTEN_FDS, GOGRACEFUL_PPID.
+    Gograceful,
+    /// goagain: GOAGAIN_FD, GOAGAIN_NAME, GOAGAIN_PPID, GOAGAIN_SIGNAL.
+    Goagain,
+    /// nginx: NGINX="3;4;".
+    Nginx,
+    /// php-fpm: FPM_SOCKETS="127.0.0.1:9000=3".
+    PhpFpm,
+}
+
+/// Every protocol by the name that `--protocol` takes.
+pub const PROTOCOLS: &[(&str, Protocol)] = &[
+    ("listen", Protocol::Listen),
+    ("plain", Protocol::Plain),
+    ("starter", Protocol::Starter),
+    ("einhorn", Protocol::Einhorn),
+    ("socketmaster", Protocol::Socketmaster),
+    ("goatflap", Protocol::Goatflap),
+    ("gograceful", Protocol::Gograceful),
+    ("goagain", Protocol::Goagain),
+    ("nginx", Protocol::Nginx),
+    ("php-fpm", Protocol::PhpFpm),
+];
+
+/// The protocols asked for; each at most once.
+pub type Protocols = Vec<Protocol>;
+
+/// One listener as it is told of: in order, the first is on [`FIRST_FD`].
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    pub name: &'a str,
+    pub address: &'a Address,
+}
+
+/// Who is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Worker {
+    pub slot: SlotId,
+    pub generation: Generation,
+    /// How many workers were started before it, and itself: never used again.
+    pub serial: u64,
+    /// fd3's own PID.
+    pub parent: Pid,
+}
+
+/// The variables for one worker.
+#[derive(Debug, Default)]
+pub struct Variables {
+    /// `NAME=VALUE`, complete.
+    pub set: Vec<String>,
+    /// `NAME`s whose value is the worker's own PID.
+    pub own_pid: Vec<&'static str>,
+}
+
+/// What fd3 itself may have inherited of these conventions; none of it is a worker's business. A name
+/// that ends in `_` stands for all that begin with it.
+const NEVER_PASSED_ON: &[&str] = &[
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS_FIRST_FD",
+    "LISTEN_FD",
+    "NOTIFY_SOCKET",
+    "NOTIFY_FD",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+    "SERVER_STARTER_PORT",
+    "SERVER_STARTER_GENERATION",
+    "EINHORN_",
+    "SOCKETMASTER_",
+    "GOAT_PROC",
+    "GOGRACEFUL_PPID",
+    "GOAGAIN_",
+    "NGINX",
+    "FPM_SOCKETS",
+    "FD3_",
+];
+
+/// Whether `NAME=VALUE` of fd3's own environment may reach a worker.
+pub fn may_pass_on(variable: &[u8]) -> bool {
+    let name = variable.split(|byte| *byte == b'=').next().unwrap_or(variable);
+    !NEVER_PASSED_ON.iter().any(|never| match never.as_bytes() {
+        [prefix @ .., b'_'] => name.starts_with(prefix) && name.get(prefix.len()) == Some(&b'_'),
+        whole => name == whole,
+    })
+}
+
+/// All variables that tell `worker` of `listeners`.
+pub fn variables(protocols: &[Protocol], listeners: &[Told<'_>], worker: Worker) -> Variables {
+    let mut told = Variables::default();
+    told.set("FD3_SLOT", |value| write!(value, "{}", worker.slot));
+    told.set("FD3_GENERATION", |value| write!(value, "{}", worker.generation));
+    if listeners.is_empty() {
+        return told;
+    }
+    for protocol in protocols {
+        told.by(*protocol, listeners, worker);
+    }
+    told
+}
+
+impl Variables {
+    fn by(&mut self, protocol: Protocol, listeners: &[Told<'_>], worker: Worker) {
+        match protocol {
+            Protocol::Plain => {}
+            Protocol::Listen => self.listen(listeners),
+            Protocol::Gograceful => {
+                self.set("LISTEN_FDS", |value| write!(value, "{}", listeners.len()));
+                self.set("GOGRACEFUL_PPID", |value| write!(value, "{}", worker.parent));
+            }
+            Protocol::Starter => {
+                self.joined("SERVER_STARTER_PORT", ";", listeners, starter_port);
+                self.set("SERVER_STARTER_GENERATION", |v| write!(v, "{}", worker.generation));
+            }
+            Protocol::Einhorn => {
+                self.set("EINHORN_MASTER_PID", |value| write!(value, "{}", worker.parent));
+                self.set("EINHORN_CHILD_INDEX", |value| write!(value, "{}", worker.slot));
+                self.set("EINHORN_FD_COUNT", |value| write!(value, "{}", listeners.len()));
+                for (index, fd) in fds(listeners).enumerate() {
+                    self.set("EINHORN_FD_", |value| {
+                        // The index belongs to the name: put it before the `=`.
+                        value.pop();
+                        write!(value, "{index}={fd}")
+                    });
+                }
+            }
+            Protocol::Socketmaster => {
+                self.joined("EINHORN_FDS", " ", listeners, |value, fd, _| write!(value, "{fd}"));
+                self.set("SOCKETMASTER_PID", |value| write!(value, "{}", worker.parent));
+            }
+            Protocol::Goatflap => {
+                self.set("LISTEN_FD", |value| write!(value, "{FIRST_FD}"));
+                self.set("GOAT_PROC", |value| write!(value, "{}", worker.serial));
+            }
+            Protocol::Goagain => self.goagain(listeners, worker),
+            Protocol::Nginx => {
+                self.joined("NGINX", "", listeners, |value, fd, _| write!(value, "{fd};"));
+            }
+            Protocol::PhpFpm => self.joined("FPM_SOCKETS", ",", listeners, |value, fd, told| {
+                write!(value, "{}={fd}", Bare(told.address))
+            }),
+        }
+    }
+
+    /// sd_listen_fds_with_names(3): exactly as many names as descriptors.
+    fn listen(&mut self, listeners: &[Told<'_>]) {
+        self.own_pid.push("LISTEN_PID");
+        self.set("LISTEN_FDS", |value| write!(value, "{}", listeners.len()));
+        self.joined("LISTEN_FDNAMES", ":", listeners, |value, _, told| value.write_str(told.name));
+    }
+
+    /// goagain knows one listener; its child signals GOAGAIN_PPID when it serves.
+    fn goagain(&mut self, listeners: &[Told<'_>], worker: Worker) {
+        let Some(first) = listeners.first() else { return };
+        self.set("GOAGAIN_FD", |value| write!(value, "{FIRST_FD}"));
+        self.set("GOAGAIN_NAME", |value| match first.address {
+            Address::Unix { .. } => write!(value, "unix:{}->", Bare(first.address)),
+            _ => write!(value, "tcp:{}->", Bare(first.address)),
+        });
+        self.set("GOAGAIN_PPID", |value| write!(value, "{}", worker.parent));
+        self.set("GOAGAIN_SIGNAL", |value| write!(value, "{}", libc::SIGUSR1));
+    }
+
+    /// Adds `name=` and what `write` adds; a variable set twice (LISTEN_FDS) is set once.
+    fn set(&mut self, name: &str, write: impl FnOnce(&mut String) -> core::fmt::Result) {
+        let mut variable = String::from(name);
+        variable.push('=');
+        // Writing to a String does not fail.
+        let _ = write(&mut variable);
+        if !self.set.contains(&variable) {
+            self.set.push(variable);
+        }
+    }
+
+    fn joined(
+        &mut self,
+        name: &str,
+        between: &str,
+        listeners: &[Told<'_>],
+        one: fn(&mut String, i32, &Told<'_>) -> core::fmt::Result,
+    ) {
+        self.set(name, |value| {
+            for (index, (fd, told)) in fds(listeners).zip(listeners).enumerate() {
+                if index > 0 {
+                    value.push_str(between);
+                }
+                one(value, fd, told)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+fn fds(listeners: &[Told<'_>]) -> impl Iterator<Item = i32> {
+    (FIRST_FD..).take(listeners.len())
+}
+
+/// An address without its scheme, as most programs of this list spell it.
+struct Bare<'a>(&'a Address);
+
+impl core::fmt::Display for Bare<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut whole = String::new();
+        write!(whole, "{}", self.0)?;
+        let bare = whole.split_once("://").or_else(|| whole.split_once(':'));
+        f.write_str(bare.map_or(whole.as_str(), |(_, bare)| bare))
+    }
+}
+
+/// Server::Starter names a socket on every address by its port alone.
+fn starter_port(value: &mut String, fd: i32, told: &Told<'_>) -> core::fmt::Result {
+    match told.address {
+        Address::Tcp { ip, port } | Address::Udp { ip, port } if is_wildcard(ip) => {
+            write!(value, "{port}={fd}")
+        }
+        other => write!(value, "{}={fd}", Bare(other)),
+    }
+}
+
+fn is_wildcard(ip: &Ip) -> bool {
+    match ip {
+        Ip::Any => true,
+        Ip::V4(addr) => addr.is_unspecified(),
+        Ip::V6 { addr, .. } => addr.is_unspecified(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::address::parse;
+
+    fn told(protocols: &[Protocol], listen: &[(&str, &str)]) -> Variables {
+        let addresses: Vec<Address> = listen
+            .iter()
+            .map(|(_, text)| parse(text.as_bytes()).map(|listen| listen.address).unwrap())
+            .collect();
+        let listeners: Vec<Told<'_>> = listen
+            .iter()
+            .zip(&addresses)
+            .map(|((name, _), address)| Told { name, address })
+            .collect();
+        let worker = Worker {
+            slot: SlotId(2),
+            generation: Generation(7),
+            serial: 41,
+            parent: Pid(100),
+        };
+        let mut variables = variables(protocols, &listeners, worker);
+        assert_eq!(variables.set.remove(0), "FD3_SLOT=2");
+        assert_eq!(variables.set.remove(0), "FD3_GENERATION=7");
+        variables
+    }
+
+    #[test]
+    fn each_protocol_tells_in_its_own_words() {
+        let tcp = ("web", "tcp://127.0.0.1:9130");
+        let any = ("unknown", "tcp4://:80");
+        let unix = ("ctl", "unix:/run/app.sock");
+        let table: &[(Protocol, &[(&str, &str)], &[&str])] = &[
+            (Protocol::Plain, &[tcp], &[]),
+            (Protocol::Listen, &[tcp, unix], &["LISTEN_FDS=2", "LISTEN_FDNAMES=web:ctl"]),
+            (
+                Protocol::Starter,
+                &[tcp, any, unix],
+                &[
+                    "SERVER_STARTER_PORT=127.0.0.1:9130=3;80=4;/run/app.sock=5",
+                    "SERVER_STARTER_GENERATION=7",
+                ],
+            ),
+            (
+                Protocol::Einhorn,
+                &[tcp, unix],
+                &[
+                    "EINHORN_MASTER_PID=100",
+                    "EINHORN_CHILD_INDEX=2",
+                    "EINHORN_FD_COUNT=2",
+                    "EINHORN_FD_0=3",
+                    "EINHORN_FD_1=4",
+                ],
+            ),
+            (Protocol::Socketmaster, &[tcp], &["EINHORN_FDS=3", "SOCKETMASTER_PID=100"]),
+            (Protocol::Goatflap, &[tcp], &["LISTEN_FD=3", "GOAT_PROC=41"]),
+            (Protocol::Gograceful, &[tcp, any], &["LISTEN_FDS=2", "GOGRACEFUL_PPID=100"]),
+            (
+                Protocol::Goagain,
+                &[tcp],
+                &[
+                    "GOAGAIN_FD=3",
+                    "GOAGAIN_NAME=tcp:127.0.0.1:9130->",
+                    "GOAGAIN_PPID=100",
+                    "GOAGAIN_SIGNAL=10",
+                ],
+            ),
+            (Protocol::Nginx, &[tcp, unix], &["NGINX=3;4;"]),
+            (
+                Protocol::PhpFpm,
+                &[tcp, unix],
+                &["FPM_SOCKETS=127.0.0.1:9130=3,/run/app.sock=4"],
+            ),
+        ];
+        for (protocol, listen, expected) in table {
+            assert_eq!(told(&[*protocol], listen).set, *expected, "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn only_listen_wants_the_workers_own_pid() {
+        let tcp = ("web", "tcp://127.0.0.1:9130");
+        for (name, protocol) in PROTOCOLS {
+            let wants = told(&[*protocol], &[tcp]).own_pid;
+            assert_eq!(wants.contains(&"LISTEN_PID"), *name == "listen");
+        }
+    }
+
+    #[test]
+    fn two_protocols_that_say_the_same_say_it_once() {
+        let tcp = ("web", "tcp://127.0.0.1:9130");
+        let both = told(&[Protocol::Listen, Protocol::Gograceful], &[tcp]);
+        assert_eq!(both.set, ["LISTEN_FDS=1", "LISTEN_FDNAMES=web", "GOGRACEFUL_PPID=100"]);
+    }
+
+    #[test]
+    fn without_listeners_nothing_is_told_of_them() {
+        let all: Vec<Protocol> = PROTOCOLS.iter().map(|(_, protocol)| *protocol).collect();
+        let nothing = told(&all, &[]);
+        assert!(nothing.set.is_empty() && nothing.own_pid.is_empty());
+    }
+
+    #[test]
+    fn what_was_inherited_is_not_passed_on() {
+        for dropped in ["LISTEN_FDS=1", "EINHORN_FD_7=9", "NOTIFY_SOCKET=@x", "NGINX=3;", "FD3_SLOT="]
+        {
+            assert!(!may_pass_on(dropped.as_bytes()), "{dropped}");
+        }
+        for kept in ["PATH=/bin", "LISTEN_FDSX=1", "EINHORN=1", "NGINX_HOME=/x", "odd", ""] {
+            assert!(may_pass_on(kept.as_bytes()), "{kept}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Who is due when. A sorted list, soonest last: finding is a binary search, and moving some kilobytes
+//! is cheaper than a system call even with thousands of slots.
+
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use crate::units::{Millis, Pid, SlotId};
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Due {
+    Worker(Pid),
+    Slot(SlotId),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Agenda(Vec<Reverse<(Millis, Due)>>);
+
+impl Agenda {
+    pub(super) fn soonest(&self) -> Option<Millis> {
+        self.0.last().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes out one that is due.
+    pub(super) fn pop(&mut self, now: Millis) -> Option<Due> {
+        let Reverse((at, due)) = *self.0.last()?;
+        (at <= now).then(|| {
+            self.0.pop();
+            due
+        })
+    }
+
+    /// Exchanges the deadline `before` for `after`; `None` is none.
+    pub(super) fn change(&mut self, due: Due, before: Option<Millis>, after: Option<Millis>) {
+        if before == after {
+            return;
+        }
+        if let Some(at) = before
+            && let Ok(place) = self.0.binary_search(&Reverse((at, due)))
+        {
+            self.0.remove(place);
+        }
+        if let Some(at) = after
+            && let Err(place) = self.0.binary_search(&Reverse((at, due)))
+        {
+            self.0.insert(place, Reverse((at, due)));
+        }
+    }
+
+    /// For the invariants.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Millis, Due)> {
+        self.0.iter().map(|Reverse(entry)| *entry)
+    }
+}

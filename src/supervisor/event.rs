@@ -1,0 +1,134 @@
+//! The whole vocabulary of the seam between the supervisor and the world: facts come in as [`Event`]s,
+//! wishes go out as [`Action`]s, and what a reader of the log should know goes out as [`Fact`]s.
+
+use alloc::collections::VecDeque;
+
+use crate::error::Error;
+use crate::units::{Generation, Millis, Pid, Signal, SlotId};
+
+/// A fact. Late, doubled and unknown facts are legal and change nothing.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Every listener is bound: workers may start.
+    Begin,
+    /// The answer to [`Action::Spawn`]: the worker exists.
+    Spawned { slot: SlotId, pid: Pid },
+    /// The answer to [`Action::Spawn`]: no worker came to be.
+    SpawnFailed { slot: SlotId, error: Error },
+    /// A worker reported, before its exit, that it never became COMMAND.
+    ExecFailed { pid: Pid, error: Error },
+    /// A worker has ended. It is reaped only after what this event asks for was carried out, so that
+    /// its PID, and its group's, still are its own.
+    Exited { pid: Pid, status: Status },
+    /// A worker says that it serves.
+    Ready { pid: Pid },
+    /// A signal was sent to fd3.
+    Signalled { signal: Signal, sender: Sender },
+    /// A listener had to be replaced: what the workers hold is dead.
+    ListenerReplaced,
+    /// The deadline, or some other time, has come.
+    TimePassed,
+}
+
+/// How a process ended (wait(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    Exited(u8),
+    Killed(Signal),
+}
+
+impl Status {
+    /// As a shell tells it: the code, or 128 + signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Status::Exited(code) => code,
+            Status::Killed(signal) => u8::try_from(128 + signal.0).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+/// Who sent a signal, as far as the kernel told. Both are `None` for one from outside the PID
+/// namespace or from a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sender {
+    pub pid: Option<Pid>,
+    /// Its process group: the worker's, if a child of the worker sent it.
+    pub group: Option<Pid>,
+}
+
+/// A wish, carried out in order; what came of it returns as an [`Event`].
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Answered by `Spawned` or `SpawnFailed` before any other event.
+    Spawn {
+        slot: SlotId,
+        generation: Generation,
+    },
+    Signal {
+        pid: Pid,
+        signal: Signal,
+        to: Target,
+    },
+    /// Let go of the listeners, so that clients are refused instead of left waiting.
+    CloseListeners,
+    Say(Fact),
+    /// Nothing is left to look after: end with this status.
+    Finish {
+        status: u8,
+    },
+}
+
+/// Actions in the order in which they are to be carried out.
+pub type Actions = VecDeque<Action>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    Process,
+    Group,
+}
+
+/// What the log tells.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    Started { slot: SlotId, pid: Pid, generation: Generation },
+    Ready { slot: SlotId, pid: Pid, after: Millis },
+    NotStarted { slot: SlotId, error: Error, next: Next },
+    Exited { slot: SlotId, pid: Pid, status: Status, uptime: Millis, next: Next },
+    /// It did not get ready in time and was told to stop.
+    StartTimedOut { slot: SlotId, pid: Pid, after: Millis },
+    /// It did not stop in time and was killed.
+    StopTimedOut { slot: SlotId, pid: Pid },
+    /// Even SIGKILL did not end it (it hangs in the kernel); fd3 ends without it.
+    Abandoned { slot: SlotId, pid: Pid },
+    /// A stop began.
+    Stopping { why: StopReason, workers: usize },
+    /// Everyone left is killed.
+    StoppingNow { workers: usize },
+    /// A signal that is an order in other versions, or none of ours to obey.
+    SignalIgnored { signal: Signal },
+    /// All workers are replaced, as their listener was.
+    Replacing { workers: usize },
+}
+
+/// Why fd3 stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopReason {
+    Signal(Signal),
+    /// A slot's worker crashed more often than `--respawn-limit` allows.
+    RespawnLimit(SlotId),
+    /// COMMAND could not be started even once.
+    CannotStart,
+}
+
+/// What follows a worker's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// It is started again after this time.
+    Restart(Millis),
+    /// Somebody asked for this end.
+    Asked,
+    /// The restart policy lets it rest.
+    Rest,
+    /// fd3 gives up.
+    GiveUp(StopReason),
+}

@@ -1,0 +1,210 @@
+//! How fd3 comes to its end, and how a single worker does.
+//!
+//! NotBegun -> Running -> Stopping -> Finished. A stop only ever gets hastier: patient (no
+//! limit), given up by fd3 itself, limited, at once.
+
+use alloc::vec::Vec;
+
+use super::event::{Action, Actions, Fact, Next, StopReason, Target};
+use super::slot::Seat;
+use super::worker::{Cause, Phase};
+use super::Supervisor;
+use crate::units::{Millis, Pid, Signal, SlotId};
+
+/// After SIGKILL a process that still exists hangs in the kernel; a stop goes on without it.
+const KILL_PATIENCE: Millis = Millis::seconds(5);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mission {
+    NotBegun,
+    Running,
+    Stopping { status: u8, haste: Haste },
+    Finished,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Haste {
+    Patient,
+    /// Nobody asked: fd3 gave up. Limited, too.
+    GaveUp,
+    Limited,
+    Now,
+}
+
+impl Mission {
+    /// Ends it, once: the status to exit with. `resting` is for slots that all came to rest.
+    pub(super) fn finish(&mut self, resting: u8) -> Option<u8> {
+        let status = match *self {
+            Mission::NotBegun | Mission::Finished => return None,
+            Mission::Running => resting,
+            Mission::Stopping { status, .. } => status,
+        };
+        *self = Mission::Finished;
+        Some(status)
+    }
+
+    /// `None` while running; else the deadline that a stop sets for a worker.
+    pub(super) fn worker_limit(self, now: Millis, timeout: Option<Millis>) -> Option<Option<Millis>> {
+        match self {
+            Mission::NotBegun | Mission::Running => None,
+            Mission::Stopping { haste: Haste::Patient, .. } => Some(None),
+            Mission::Stopping { haste: Haste::Now, .. } => Some(Some(now)),
+            Mission::Stopping { .. } | Mission::Finished => Some(timeout.map(|t| now.plus(t))),
+        }
+    }
+}
+
+impl Supervisor {
+    pub(super) fn asked_to_stop(
+        &mut self,
+        now: Millis,
+        signal: Signal,
+        asked: Haste,
+        out: &mut Actions,
+    ) {
+        match self.mission {
+            Mission::NotBegun | Mission::Running => {
+                self.begin_stop(now, StopReason::Signal(signal), 0, asked, out);
+            }
+            Mission::Stopping { status, haste } => {
+                // A second order to stop is an order to stop at once.
+                let second = haste == Haste::Limited && asked == Haste::Limited;
+                let next = if second { Haste::Now } else { asked.max(haste) };
+                if next > haste {
+                    self.mission = Mission::Stopping { status, haste: next };
+                    self.hasten(now, next, out);
+                }
+            }
+            Mission::Finished => {}
+        }
+    }
+
+    pub(super) fn give_up_if(
+        &mut self,
+        next: Next,
+        slot: SlotId,
+        status: u8,
+        now: Millis,
+        out: &mut Actions,
+    ) {
+        let Next::GiveUp(why) = next else { return };
+        self.set_seat(slot, Seat::Closed);
+        if self.mission == Mission::Running {
+            self.begin_stop(now, why, status, Haste::GaveUp, out);
+        }
+    }
+
+    fn begin_stop(
+        &mut self,
+        now: Millis,
+        why: StopReason,
+        status: u8,
+        haste: Haste,
+        out: &mut Actions,
+    ) {
+        self.mission = Mission::Stopping { status, haste };
+        out.push_back(Action::CloseListeners);
+        let workers = self.workers.len();
+        out.push_back(Action::Say(Fact::Stopping { why, workers }));
+        self.vacant.clear();
+        for index in 0..self.slots.len() {
+            let slot = SlotId(index as u32);
+            match self.slots.get(index).map(|slot| slot.seat) {
+                Some(Seat::Vacant | Seat::Resting { .. }) => self.set_seat(slot, Seat::Closed),
+                Some(Seat::Spawning | Seat::Held(_) | Seat::Closed) | None => {}
+            }
+        }
+        self.hasten(now, haste, out);
+    }
+
+    fn hasten(&mut self, now: Millis, haste: Haste, out: &mut Actions) {
+        let pids: Vec<Pid> = self.workers.iter().map(|(pid, _)| pid).collect();
+        if haste == Haste::Now {
+            out.push_back(Action::Say(Fact::StoppingNow { workers: pids.len() }));
+            for pid in pids {
+                self.kill(now, pid, out);
+            }
+            return;
+        }
+        let Some(until) = self.mission.worker_limit(now, self.rules.stop_timeout) else { return };
+        for pid in pids {
+            self.retire(pid, until, Cause::Wanted, out);
+            self.keep_patience(now, pid);
+        }
+    }
+
+    /// One that outlived SIGKILL before this stop is waited for only so long.
+    fn keep_patience(&mut self, now: Millis, pid: Pid) {
+        if let Some(worker) = self.workers.get(pid)
+            && let Phase::Killed { until: None, cause } = worker.phase
+        {
+            self.set_phase(pid, Phase::Killed { until: Some(now.plus(KILL_PATIENCE)), cause });
+        }
+    }
+
+    /// Tells a worker to stop; one that was told before only gets the deadline, if it is
+    /// sooner.
+    pub(super) fn retire(
+        &mut self,
+        pid: Pid,
+        until: Option<Millis>,
+        cause: Cause,
+        out: &mut Actions,
+    ) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        let mut until = until;
+        match worker.phase {
+            Phase::Starting { .. } | Phase::Ready { .. } => {
+                out.push_back(self.stop_signal_to(pid, Target::Process));
+                // A worker that somebody stopped (SIGSTOP) could not obey otherwise.
+                let signal = Signal(libc::SIGCONT);
+                out.push_back(Action::Signal { pid, signal, to: Target::Process });
+            }
+            Phase::Draining { until: before, .. } => {
+                until = [before, until].into_iter().flatten().min();
+            }
+            Phase::Killed { .. } => return,
+        }
+        self.set_phase(pid, Phase::Draining { until, cause });
+    }
+
+    pub(super) fn kill(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        if let Phase::Killed { .. } = worker.phase {
+            self.keep_patience(now, pid);
+            return;
+        }
+        let cause = worker.phase.cause().unwrap_or(Cause::Wanted);
+        let until = Some(now.plus(KILL_PATIENCE));
+        self.set_phase(pid, Phase::Killed { until, cause });
+        let signal = Signal(libc::SIGKILL);
+        out.push_back(Action::Signal { pid, signal, to: Target::Group });
+    }
+
+    /// SIGKILL was in vain so far. A stop forgets the worker; otherwise its slot stays taken.
+    pub(super) fn outlived_kill(&mut self, pid: Pid, out: &mut Actions) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        let (slot, cause) = (worker.slot, worker.phase.cause().unwrap_or(Cause::Wanted));
+        match self.mission {
+            Mission::Stopping { .. } | Mission::Finished => {
+                out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
+                self.workers.remove(pid);
+                if let Some(place) = self.slots.get_mut(slot.0 as usize)
+                    && place.leaving == Some(pid)
+                {
+                    place.leaving = None;
+                } else {
+                    self.set_seat(slot, Seat::Closed);
+                }
+            }
+            // Looked at again by the next stop.
+            Mission::NotBegun | Mission::Running => {
+                self.set_phase(pid, Phase::Killed { until: None, cause });
+            }
+        }
+    }
+
+    pub(super) fn stop_signal_to(&self, pid: Pid, to: Target) -> Action {
+        Action::Signal { pid, signal: self.rules.stop_signal, to }
+    }
+}
