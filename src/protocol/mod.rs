@@ -3,3 +3,7 @@
 
 pub mod activation;
 pub mod address;
+pub mod duration;
+pub mod log_line;
+pub mod notify;
+pub mod signal_name;

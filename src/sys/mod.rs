@@ -2,10 +2,33 @@
 //! Decides nothing; names no other module of ours but `error`.
 #![allow(unsafe_code)]
 
+pub(crate) mod clock;
+pub(crate) mod epoll;
+pub(crate) mod exec;
+pub(crate) mod fd;
+pub(crate) mod notify;
+pub(crate) mod process;
+pub(crate) mod signal;
+pub(crate) mod spawn;
+pub(crate) mod stderr;
+pub(crate) mod wait;
+
 use crate::error::Errno;
 
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Errno {
         Errno(errno.raw_os_error())
     }
+}
+
+/// The result of a libc call that answers -1 and sets errno.
+fn checked(result: i32) -> Result<i32, Errno> {
+    if result == -1 { Err(last_errno()) } else { Ok(result) }
+}
+
+fn last_errno() -> Errno {
+    // SAFETY: the location of errno is always valid for this thread.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: as above; nobody else writes to this thread's errno.
+    Errno(unsafe { *location })
 }

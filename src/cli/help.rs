@@ -1,0 +1,73 @@
+//! The help texts. Written to stdout when asked for, never otherwise.
+
+use core::fmt::Write;
+
+use super::options::{Opt, RUN};
+
+const OVERVIEW: &str = "\
+fd3 holds listening sockets, hands them to a program on fd 3, and keeps that
+program running.
+
+  fd3 run [OPTIONS] [--] COMMAND [ARG]...   bind, start workers, supervise
+  fd3 help [COMMAND]                        show this, or a command's options
+  fd3 version                               show the version
+
+Example: fd3 run --listen :8080 --workers 4 -- /app
+";
+
+const RUN_HEAD: &str = "\
+fd3 run [OPTIONS] [--] COMMAND [ARG]...
+
+Binds every listener, starts the workers with the listeners on fd 3, 4, ...,
+and starts a worker again when it ends.
+
+";
+
+const RUN_TAIL: &str = "
+Times are numbers with ms, s, m, h or d. Defaults are in parentheses.
+
+Signals: TERM and INT stop (twice: at once), QUIT stops without a time limit,
+every other one is forwarded to the workers.
+
+Exit status: 0 stopped as asked, 2 usage, 125 fd3 itself failed, 126 COMMAND
+not executable, 127 COMMAND not found; else the worker's, or 128 + its signal.
+";
+
+/// The width at which an option's text begins.
+const TEXT_COLUMN: usize = 32;
+
+/// The help for a command, or for all; `None` for a command that there is not.
+pub(super) fn text(command: Option<&str>) -> Option<String> {
+    match command {
+        None => Some(OVERVIEW.to_string()),
+        Some("run") => Some(page(RUN_HEAD, RUN, RUN_TAIL)),
+        Some(_) => None,
+    }
+}
+
+fn page(head: &str, options: &[Opt], tail: &str) -> String {
+    let mut page = head.to_string();
+    for opt in options {
+        let mut left = match opt.short {
+            Some(short) => format!("  -{short}, --{}", opt.long),
+            None => format!("      --{}", opt.long),
+        };
+        if let Some(value) = opt.value {
+            left.push(' ');
+            left.push_str(value);
+        }
+        for (index, line) in opt.help.iter().enumerate() {
+            if index > 0 || left.len() >= TEXT_COLUMN {
+                if index == 0 {
+                    page.push_str(&left);
+                    page.push('\n');
+                }
+                left.clear();
+            }
+            // Writing to a String does not fail.
+            let _ = writeln!(page, "{left:TEXT_COLUMN$}{line}");
+        }
+    }
+    page.push_str(tail);
+    page
+}

@@ -1,0 +1,268 @@
+//! What was meant: from what was typed to a valid [`Plan`], or to one line that names the word, says
+//! what is wrong with it and what is accepted.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use super::typed::{Given, Typed, c_string};
+use crate::error::Error;
+use crate::plan::{
+    Backoff, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan, RESPAWN_COUNT_MAX, Reaction,
+    Reactions, Readiness, RespawnLimit, Restart, Rules, Stdin, WORKERS_MAX, Workers,
+};
+use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
+use crate::protocol::address::{self, Listen};
+use crate::protocol::{duration, signal_name};
+use crate::units::{Millis, Signal};
+
+/// `fd3 run`.
+pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
+    let command = typed.command.iter().map(|word| c_string(word)).collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan {
+        listen: listen(typed)?,
+        workers: or(typed, "workers", Workers::Count(1), workers)?,
+        rules: rules(typed)?,
+        launch: launch(typed, command)?,
+        log: log(typed)?,
+    };
+    if plan.launch.command.is_empty() {
+        let wrong = "missing; accepted: fd3 run [OPTIONS] [--] COMMAND [ARG]...";
+        return Err(Error::usage("COMMAND", wrong));
+    }
+    Ok(plan)
+}
+
+fn rules(typed: &Typed) -> Result<Rules, Error> {
+    let stop_timeout = Some(Millis::seconds(8));
+    let limit = RespawnLimit { count: 5, window: Millis::seconds(60) };
+    let wait = Backoff { min: Millis(100), max: Millis::seconds(30) };
+    Ok(Rules {
+        readiness: readiness(typed)?,
+        restart: or(typed, "restart", Restart::Always, restart)?,
+        backoff: or(typed, "backoff", wait, backoff)?,
+        respawn_limit: or(typed, "respawn-limit", Some(limit), respawn_limit)?,
+        stop_signal: or(typed, "stop-signal", Signal(libc::SIGTERM), signal)?,
+        stop_timeout: or(typed, "stop-timeout", stop_timeout, timeout)?,
+        reactions: reactions(typed)?,
+    })
+}
+
+fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
+    Ok(Launch {
+        command,
+        protocols: or(typed, "protocol", vec![Protocol::Listen], protocols)?,
+        stdin: or(typed, "stdin", None, stdin)?,
+        parent_death: or(typed, "parent-death", Some(Signal(libc::SIGTERM)), parent_death)?,
+    })
+}
+
+fn log(typed: &Typed) -> Result<LogPlan, Error> {
+    let level = match (typed.get("quiet"), typed.get("verbose")) {
+        (Some(quiet), Some(_)) => return Err(quiet.wrong("contradicts --verbose")),
+        (Some(_), None) => Level::Error,
+        (None, Some(_)) => Level::Info,
+        (None, None) => Level::Notice,
+    };
+    Ok(LogPlan { level, format: or(typed, "log", LogFormat::Text, log_format)? })
+}
+
+/// The option's value as `read` understands it, or the default.
+fn or<T>(
+    typed: &Typed,
+    long: &str,
+    default: T,
+    read: fn(&Given) -> Result<T, Error>,
+) -> Result<T, Error> {
+    typed.get(long).map_or(Ok(default), read)
+}
+
+fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
+    let mut all = Vec::new();
+    for given in typed.all("listen") {
+        let listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+        if all.len() == LISTENERS_MAX {
+            return Err(given.wrong(format!("one too many; accepted: {LISTENERS_MAX} listeners")));
+        }
+        all.push(listen);
+    }
+    Ok(all)
+}
+
+fn workers(given: &Given) -> Result<Workers, Error> {
+    let wrong = || given.wrong(format!("accepted: 1 to {WORKERS_MAX}, or auto"));
+    match given.text()? {
+        "auto" => Ok(Workers::Auto),
+        number => {
+            let number = whole(number).filter(|number| (1..=WORKERS_MAX).contains(number));
+            number.map(Workers::Count).ok_or_else(wrong)
+        }
+    }
+}
+
+fn protocols(given: &Given) -> Result<Protocols, Error> {
+    let mut chosen = Vec::new();
+    for word in given.text()?.split(',') {
+        let Some((_, protocol)) = PROTOCOLS.iter().find(|(name, _)| *name == word) else {
+            let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+            let wrong = format!("\"{word}\" is none; accepted: {}", names.join(", "));
+            return Err(given.wrong(wrong));
+        };
+        if chosen.contains(protocol) {
+            return Err(given.wrong(format!("{word} stands there twice")));
+        }
+        chosen.push(*protocol);
+    }
+    if chosen.contains(&Protocol::Plain) && chosen.len() > 1 {
+        return Err(given.wrong("plain tells nothing and goes with no other protocol"));
+    }
+    Ok(chosen)
+}
+
+fn readiness(typed: &Typed) -> Result<Readiness, Error> {
+    let start_timeout = or(typed, "start-timeout", Some(Millis::seconds(30)), timeout)?;
+    let ready = or(typed, "ready", Readiness::Alive(Millis::seconds(1)), |given| {
+        match given.text()? {
+            "notify" => Ok(Readiness::Notify(None)),
+            "signal" => Ok(Readiness::Signal(None)),
+            span => duration::parse(span).map(Readiness::Alive).ok_or_else(|| {
+                given.wrong(format!("accepted: {}, notify, signal", duration::ACCEPTED))
+            }),
+        }
+    })?;
+    match (ready, typed.get("start-timeout")) {
+        (Readiness::Alive(_), Some(given)) => {
+            Err(given.wrong("means nothing without --ready notify or --ready signal"))
+        }
+        (Readiness::Alive(span), None) => Ok(Readiness::Alive(span)),
+        (Readiness::Notify(_), _) => Ok(Readiness::Notify(start_timeout)),
+        (Readiness::Signal(_), _) => Ok(Readiness::Signal(start_timeout)),
+    }
+}
+
+fn restart(given: &Given) -> Result<Restart, Error> {
+    match given.text()? {
+        "always" => Ok(Restart::Always),
+        "on-failure" => Ok(Restart::OnFailure),
+        "never" => Ok(Restart::Never),
+        _ => Err(given.wrong("accepted: always, on-failure, never")),
+    }
+}
+
+fn backoff(given: &Given) -> Result<Backoff, Error> {
+    let (min, max) = match given.text()?.split_once("..") {
+        Some((min, max)) => (duration::parse(min), duration::parse(max)),
+        None => (None, None),
+    };
+    match (min, max) {
+        (Some(min), Some(max)) if Millis(1) <= min && min <= max => Ok(Backoff { min, max }),
+        _ => Err(given.wrong("accepted: MIN..MAX, each a time, from 1ms on, the larger one last")),
+    }
+}
+
+fn respawn_limit(given: &Given) -> Result<Option<RespawnLimit>, Error> {
+    let text = given.text()?;
+    if text == "none" {
+        return Ok(None);
+    }
+    let (count, window) = text.split_once('/').unwrap_or((text, ""));
+    let count = whole(count).filter(|count| *count <= RESPAWN_COUNT_MAX);
+    let window = Some(window).filter(|text| !text.is_empty()).and_then(duration::parse);
+    match (count, window.filter(|window| window.0 > 0)) {
+        (Some(count), Some(window)) => Ok(Some(RespawnLimit { count, window })),
+        _ => {
+            let most = RESPAWN_COUNT_MAX;
+            Err(given.wrong(format!("accepted: N/TIME (5/60s) with N from 0 to {most}, or none")))
+        }
+    }
+}
+
+fn timeout(given: &Given) -> Result<Option<Millis>, Error> {
+    match given.text()? {
+        "none" => Ok(None),
+        text => duration::parse(text)
+            .map(Some)
+            .ok_or_else(|| given.wrong(format!("accepted: {}, or none", duration::ACCEPTED))),
+    }
+}
+
+fn signal(given: &Given) -> Result<Signal, Error> {
+    signal_name::parse(given.text()?)
+        .ok_or_else(|| given.wrong(format!("accepted: {}", signal_name::ACCEPTED)))
+}
+
+fn parent_death(given: &Given) -> Result<Option<Signal>, Error> {
+    match given.text()? {
+        "none" => Ok(None),
+        text => signal_name::parse(text)
+            .map(Some)
+            .ok_or_else(|| given.wrong(format!("accepted: {}, or none", signal_name::ACCEPTED))),
+    }
+}
+
+fn stdin(given: &Given) -> Result<Option<Stdin>, Error> {
+    match given.text()? {
+        "inherit" => Ok(Some(Stdin::Inherit)),
+        "null" => Ok(Some(Stdin::Null)),
+        _ => Err(given.wrong("accepted: inherit, null")),
+    }
+}
+
+fn log_format(given: &Given) -> Result<LogFormat, Error> {
+    match given.text()? {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(given.wrong("accepted: text, json")),
+    }
+}
+
+fn reactions(typed: &Typed) -> Result<Reactions, Error> {
+    let mut table = Reactions::default();
+    let mut seen: Vec<Signal> = Vec::new();
+    for given in typed.all("on") {
+        let (signal, reaction) = reaction(given)?;
+        if seen.contains(&signal) {
+            let name = signal_name::name(signal);
+            return Err(given.wrong(format!("{name} was given an action before")));
+        }
+        seen.push(signal);
+        table.set(signal, reaction);
+    }
+    Ok(table)
+}
+
+fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
+    let wrong = || {
+        given.wrong(
+            "accepted: SIGNAL=ACTION, where ACTION is one of stop, drain, stop-now, ignore, forward, \
+             forward:SIGNAL, reload, upgrade, up, down",
+        )
+    };
+    let (signal, action) = given.text()?.split_once('=').ok_or_else(wrong)?;
+    let signal = signal_name::parse(signal)
+        .ok_or_else(|| given.wrong(format!("accepted: {}", signal_name::ACCEPTED)))?;
+    if matches!(signal.0, libc::SIGKILL | libc::SIGSTOP | libc::SIGCHLD) {
+        let name = signal_name::name(signal);
+        return Err(given.wrong(format!("{name} cannot be given another action")));
+    }
+    let reaction = match action {
+        "stop" => Reaction::Stop,
+        "drain" => Reaction::Drain,
+        "stop-now" => Reaction::StopNow,
+        "ignore" => Reaction::Ignore,
+        "forward" => Reaction::Forward(signal),
+        "reload" => Reaction::Reload,
+        "upgrade" => Reaction::Upgrade,
+        "up" => Reaction::Up,
+        "down" => Reaction::Down,
+        other => {
+            let to = other.strip_prefix("forward:").and_then(signal_name::parse);
+            Reaction::Forward(to.ok_or_else(wrong)?)
+        }
+    };
+    Ok((signal, reaction))
+}
+
+/// A number of digits alone: no sign, no blank.
+fn whole(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}

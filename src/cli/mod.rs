@@ -1,0 +1,87 @@
+//! The command line: from words to what is done, and from what came of it to an exit status.
+//! The only place that knows every other.
+
+mod help;
+mod meant;
+mod options;
+mod typed;
+
+use std::ffi::{OsStr, OsString};
+
+use crate::error::{Error, Kind};
+use crate::event_loop::Setup;
+use crate::plan::{Level, LogFormat};
+use crate::protocol::log_line::LogLine;
+use crate::sys;
+
+/// A configuration file is not longer than this, in bytes.
+const CONFIG_MAX: usize = 1 << 20;
+
+/// The program, from its arguments (with its own name first) to its exit status.
+pub fn main(words: Vec<OsString>) -> u8 {
+    sys::start();
+    match dispatch(words) {
+        Ok(status) => status,
+        Err(error) => {
+            let line = LogLine::new(LogFormat::Text, Level::Error, 0, &error.to_string());
+            // If stderr is gone, the exit status still tells.
+            let _ = sys::stderr::Stderr::new().write(line.finish().as_bytes());
+            error.exit_status()
+        }
+    }
+}
+
+fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
+    let mut words = words.into_iter().skip(1);
+    let command = words.next().unwrap_or_default();
+    let rest: Vec<OsString> = words.collect();
+    match command.to_str() {
+        Some("run") => run(rest),
+        Some("help" | "--help" | "-h") => show_help(&rest),
+        Some("version" | "--version" | "-V") => show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
+        _ => {
+            let what = format!("\"{}\"", command.to_string_lossy());
+            Err(Error::usage(what, "unknown command; \"fd3 help\" lists them"))
+        }
+    }
+}
+
+fn run(words: Vec<OsString>) -> Result<u8, Error> {
+    let mut typed = typed::command_line("run", options::RUN, words)?;
+    if typed.get("help").is_some() {
+        return show_help(&["run".into()]);
+    }
+    if let Some(name) = typed.get("config").map(|given| given.value.clone()) {
+        let file = typed::file(&name, options::RUN, &read_config(&name)?)?;
+        typed.add_weaker(file);
+    }
+    Ok(Setup::new(meant::run(&typed)?)?.run())
+}
+
+fn read_config(name: &OsStr) -> Result<Vec<u8>, Error> {
+    let path = typed::c_string(name)?;
+    sys::file::read(&path, CONFIG_MAX).map_err(|errno| {
+        Error::system("read --config", name.to_string_lossy(), errno).of_kind(Kind::Usage)
+    })
+}
+
+fn show_help(about: &[OsString]) -> Result<u8, Error> {
+    let about = about.first().map(|word| word.to_string_lossy());
+    match help::text(about.as_deref()) {
+        Some(text) => show(&text),
+        None => {
+            let what = format!("help \"{}\"", about.unwrap_or_default());
+            Err(Error::usage(what, "no such command; \"fd3 help\" lists them"))
+        }
+    }
+}
+
+/// An answer goes to stdout. A reader that is gone has seen enough.
+fn show(text: &str) -> Result<u8, Error> {
+    match sys::fd::write_all(rustix::stdio::stdout(), text.as_bytes()) {
+        Ok(()) => Ok(0),
+        Err(errno) if errno.0 == libc::EPIPE => Ok(0),
+        Err(errno) => Err(Error::system("write to", "stdout", errno)),
+    }
+}

@@ -1,0 +1,161 @@
+//! What was typed: options with their values, and COMMAND. Nothing is judged but the form.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::options::{Opt, Times, by_long, by_short};
+use crate::error::Error;
+
+/// A command line, or a configuration file, in parts.
+#[derive(Debug, Default)]
+pub(super) struct Typed {
+    pub(super) given: Vec<Given>,
+    /// The first word that is no option, and all that follow.
+    pub(super) command: Vec<OsString>,
+}
+
+/// One option as it was given.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) opt: &'static Opt,
+    /// Empty for an option without a value.
+    pub(super) value: OsString,
+}
+
+impl Given {
+    /// For messages: `--workers "x"`.
+    pub(super) fn told(&self) -> String {
+        match self.opt.value {
+            Some(_) => format!("--{} \"{}\"", self.opt.long, self.value.to_string_lossy()),
+            None => format!("--{}", self.opt.long),
+        }
+    }
+
+    pub(super) fn wrong(&self, wrong: impl ToString) -> Error {
+        Error::usage(self.told(), wrong)
+    }
+
+    /// The value as text; what is no UTF-8 is none of the words that are accepted.
+    pub(super) fn text(&self) -> Result<&str, Error> {
+        self.value.to_str().ok_or_else(|| self.wrong("is not UTF-8"))
+    }
+}
+
+/// Takes a command line apart. Options end at the first word that is none.
+pub(super) fn command_line(
+    command: &str,
+    table: &'static [Opt],
+    words: Vec<OsString>,
+) -> Result<Typed, Error> {
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut typed = Typed::default();
+    loop {
+        let (opt, spelled) = match parser.next().map_err(unexpected_value)? {
+            None => break,
+            Some(lexopt::Arg::Value(first)) => {
+                typed.command.push(first);
+                // Not an error: the value before it was taken just now.
+                if let Ok(rest) = parser.raw_args() {
+                    typed.command.extend(rest);
+                }
+                break;
+            }
+            Some(lexopt::Arg::Long(long)) => (by_long(table, long), format!("--{long}")),
+            Some(lexopt::Arg::Short(short)) => (by_short(table, short), format!("-{short}")),
+        };
+        let Some(opt) = opt else {
+            let wrong = format!("unknown option; \"fd3 help {command}\" lists them");
+            return Err(Error::usage(spelled, wrong));
+        };
+        let value = match opt.value {
+            Some(what) => parser.value().map_err(|_| needs_value(&spelled, what))?,
+            None => OsString::new(),
+        };
+        typed.add(Given { opt, value })?;
+    }
+    Ok(typed)
+}
+
+/// Takes a configuration file apart: an option a line, without the dashes; `#` begins a comment line.
+pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<Typed, Error> {
+    let mut typed = Typed::default();
+    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        let place = || format!("--config {}, line {number}", name.to_string_lossy());
+        let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+        let (long, value) = line.split_at(end);
+        let long = String::from_utf8_lossy(long);
+        let value = value.trim_ascii();
+        let known = by_long(table, &long).filter(|opt| !matches!(opt.long, "config" | "help"));
+        let Some(opt) = known else {
+            let wrong = format!("\"{long}\": unknown option; accepted: long options without dashes");
+            return Err(Error::usage(place(), wrong));
+        };
+        if opt.value.is_some() == value.is_empty() {
+            let wrong = match opt.value {
+                Some(what) => format!("{long}: needs a value: {what}"),
+                None => format!("{long}: takes no value"),
+            };
+            return Err(Error::usage(place(), wrong));
+        }
+        typed
+            .add(Given { opt, value: OsString::from_vec(value.to_vec()) })
+            .map_err(|error| Error::usage(place(), error))?;
+    }
+    Ok(typed)
+}
+
+impl Typed {
+    fn add(&mut self, given: Given) -> Result<(), Error> {
+        let opt = given.opt;
+        if opt.times == Times::Once && self.has(opt.long) {
+            return Err(Error::usage(format!("--{}", opt.long), "given twice"));
+        }
+        self.given.push(given);
+        Ok(())
+    }
+
+    fn has(&self, long: &str) -> bool {
+        self.given.iter().any(|given| given.opt.long == long)
+    }
+
+    /// The command line wins: what it gives, the file's like is not looked at.
+    pub(super) fn add_weaker(&mut self, file: Typed) {
+        let (quiet, verbose) = (self.has("quiet"), self.has("verbose"));
+        let opposite = |long| long == "verbose" && quiet || long == "quiet" && verbose;
+        let new = file.given.into_iter().filter(|given| !opposite(given.opt.long));
+        let new: Vec<Given> = new.filter(|given| !self.has(given.opt.long)).collect();
+        self.given.extend(new);
+    }
+
+    pub(super) fn get(&self, long: &str) -> Option<&Given> {
+        self.given.iter().find(|given| given.opt.long == long)
+    }
+
+    pub(super) fn all(&self, long: &'static str) -> impl Iterator<Item = &Given> {
+        self.given.iter().filter(move |given| given.opt.long == long)
+    }
+}
+
+fn needs_value(spelled: &str, what: &str) -> Error {
+    Error::usage(spelled, format!("needs a value: {what}"))
+}
+
+/// The only thing that `next` complains of: `--flag=value`.
+fn unexpected_value(error: lexopt::Error) -> Error {
+    match error {
+        lexopt::Error::UnexpectedValue { option, value } => {
+            Error::usage(option, format!("takes no value, got \"{}\"", value.to_string_lossy()))
+        }
+        other => Error::usage("the command line", other),
+    }
+}
+
+/// A word as a C string. Words of a command line have no NUL inside; those of a file may.
+pub(super) fn c_string(word: &OsStr) -> Result<std::ffi::CString, Error> {
+    std::ffi::CString::new(word.as_bytes())
+        .map_err(|_| Error::usage(word.to_string_lossy(), "has a NUL byte inside"))
+}

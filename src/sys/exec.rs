@@ -1,0 +1,68 @@
+//! Finds COMMAND's file, as execvp(3) does, before anything is forked.
+
+use std::ffi::{CStr, CString};
+
+use rustix::fs::{Access, FileType};
+
+use crate::error::{Errno, Error, Kind};
+
+const DOING: &str = "execute";
+/// What execvp(3) searches without a PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
+/// The file that `command` names: itself if it has a slash, else the first executable one in `path`.
+pub(crate) fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
+    let name = command.to_bytes();
+    if name.is_empty() {
+        return Err(Error::refused(DOING, "\"\"", "the command's name is empty").of_kind(Kind::NotFound));
+    }
+    if name.contains(&b'/') {
+        return executable(command).map(|()| command.to_owned()).map_err(|errno| error(command, errno));
+    }
+    let mut found_but = None;
+    for folder in path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
+        let mut file = if folder.is_empty() { b".".to_vec() } else { folder.to_vec() };
+        file.push(b'/');
+        file.extend_from_slice(name);
+        // Neither part has a NUL: one comes from the environment, the other from an argument.
+        let Ok(file) = CString::new(file) else { continue };
+        match executable(&file) {
+            Ok(()) => return Ok(file),
+            Err(Errno(libc::ENOENT | libc::ENOTDIR)) => {}
+            Err(errno) => found_but = found_but.or(Some((file, errno))),
+        }
+    }
+    Err(match found_but {
+        Some((file, errno)) => error(&file, errno),
+        None => {
+            let what = command.to_string_lossy();
+            Error::refused(DOING, what, "not found in PATH").of_kind(Kind::NotFound)
+        }
+    })
+}
+
+fn executable(file: &CStr) -> Result<(), Errno> {
+    let kind = FileType::from_raw_mode(rustix::fs::stat(file)?.st_mode);
+    match kind {
+        FileType::Directory => return Err(Errno(libc::EISDIR)),
+        FileType::RegularFile => {}
+        _ => return Err(Errno(libc::EACCES)),
+    }
+    Ok(rustix::fs::access(file, Access::EXEC_OK)?)
+}
+
+/// Words a failed execve(2) and tells "not found" (127) from "not executable" (126).
+pub(crate) fn error(file: &CStr, errno: Errno) -> Error {
+    let what = file.to_string_lossy();
+    match errno.0 {
+        libc::ENOENT if executable(file).is_ok() => {
+            Error::refused(DOING, what, "its interpreter does not exist").of_kind(Kind::NotFound)
+        }
+        libc::ENOENT | libc::ENOTDIR => Error::system(DOING, what, errno).of_kind(Kind::NotFound),
+        libc::ENOEXEC => {
+            let why = "exec format error (a script without a #! line, or another machine's binary)";
+            Error::refused(DOING, what, why).of_kind(Kind::NotExecutable)
+        }
+        _ => Error::system(DOING, what, errno).of_kind(Kind::NotExecutable),
+    }
+}

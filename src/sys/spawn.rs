@@ -1,0 +1,236 @@
+//! fork and exec. Everything is prepared before the fork; after it the child makes only async-signal-safe
+//! calls: no allocation, no lock, no panic. What goes wrong there is told through the report pipe.
+
+use core::ffi::{CStr, c_char};
+use std::ffi::CString;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fs::OFlags;
+use rustix::process::Rlimit;
+
+use super::{checked, fd, last_errno, process, signal};
+use crate::error::Errno;
+
+/// Where the listeners begin (sd_listen_fds(3)).
+const FIRST_FD: RawFd = 3;
+/// Room for a PID in decimal, and the NUL.
+const PID_ROOM: usize = 11;
+
+/// One worker to be.
+pub(crate) struct Child<'a> {
+    pub(crate) program: &'a CStr,
+    /// With the program's name as its first.
+    pub(crate) arguments: &'a [CString],
+    /// `NAME=VALUE` each: what fd3 passes on, and what it adds.
+    pub(crate) inherited: &'a [CString],
+    pub(crate) added: &'a [CString],
+    /// Names whose value is the child's own PID.
+    pub(crate) own_pid: &'a [&'static str],
+    /// Go to fd 3, 4, ...; each must lie above all of these numbers.
+    pub(crate) descriptors: &'a [BorrowedFd<'a>],
+    /// Goes to fd 0; `None` leaves what is there.
+    pub(crate) stdin: Option<BorrowedFd<'a>>,
+    pub(crate) parent_death: Option<i32>,
+    pub(crate) descriptor_limit: Option<Rlimit>,
+}
+
+/// What the child needs after the fork, as pointers and numbers.
+struct Prepared<'a> {
+    child: &'a Child<'a>,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    /// Where the PID's digits go, in strings that `environment` points to.
+    own_pid: Vec<*mut u8>,
+    report: RawFd,
+    parent: i32,
+}
+
+/// Forks. The child is leader of its own process group when this returns.
+pub(crate) fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
+    let mut own_pid: Vec<Vec<u8>> = child.own_pid.iter().map(|name| pid_variable(name)).collect();
+    let pointers: Vec<*mut u8> = own_pid.iter_mut().map(|bytes| bytes.as_mut_ptr()).collect();
+    let end = core::ptr::null();
+    let strings = child.inherited.iter().chain(child.added).map(|variable| variable.as_ptr());
+    let environment =
+        strings.chain(pointers.iter().map(|bytes| bytes.cast_const().cast())).chain([end]);
+    let digits = pointers.iter().zip(child.own_pid);
+    let prepared = Prepared {
+        child,
+        arguments: child.arguments.iter().map(|word| word.as_ptr()).chain([end]).collect(),
+        environment: environment.collect(),
+        own_pid: digits.map(|(bytes, name)| bytes.wrapping_add(name.len() + 1)).collect(),
+        report: reports.write.as_raw_fd(),
+        parent: process::own_pid(),
+    };
+    // SAFETY: this process has one thread, and the child calls only async-signal-safe functions.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_errno()),
+        0 => become_command(&prepared),
+        pid => {
+            // The child does the same: whoever comes first, no signal to the group can miss it.
+            // SAFETY: no memory is passed. It fails when the child has become COMMAND: fine.
+            unsafe { libc::setpgid(pid, pid) };
+            Ok(pid)
+        }
+    }
+}
+
+/// `NAME=` and room for the digits.
+fn pid_variable(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1 + PID_ROOM);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(b'=');
+    bytes.resize(bytes.len() + PID_ROOM, 0);
+    bytes
+}
+
+/// The child's whole life before COMMAND. A name for each thing it does; each returns the errno.
+fn become_command(prepared: &Prepared<'_>) -> ! {
+    let child = prepared.child;
+    // SAFETY: no memory is passed. The parent does the same.
+    unsafe { libc::setpgid(0, 0) };
+    let failed = match die_with_parent(child.parent_death, prepared.parent)
+        .and_then(|()| place_descriptors(child))
+    {
+        Err(errno) => (Step::Prepare, errno),
+        Ok(()) => {
+            write_own_pid(&prepared.own_pid);
+            signal::unblock_all();
+            (Step::Execute, execute(prepared))
+        }
+    };
+    report(prepared.report, failed.0, failed.1);
+    // SAFETY: ends the child without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// A killed fd3 leaves no orphan that holds the port. After any change of user, which clears it.
+fn die_with_parent(signal: Option<i32>, parent: i32) -> Result<(), Errno> {
+    let Some(signal) = signal else { return Ok(()) };
+    let (signal, none) = (signal as libc::c_ulong, 0 as libc::c_ulong);
+    // SAFETY: no memory is passed; all five arguments are given, as the call is variadic.
+    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) })?;
+    // SAFETY: no memory is passed.
+    if unsafe { libc::getppid() } != parent {
+        // It died before we asked.
+        // SAFETY: ends the child without running anything of the parent's.
+        unsafe { libc::_exit(0) };
+    }
+    Ok(())
+}
+
+/// dup2 also clears close-on-exec. No source is overwritten: all lie above all targets.
+fn place_descriptors(child: &Child<'_>) -> Result<(), Errno> {
+    let targets = FIRST_FD..;
+    for (target, source) in targets.zip(child.descriptors) {
+        // SAFETY: plain numbers; the child owns its whole table.
+        checked(unsafe { libc::dup2(source.as_raw_fd(), target) })?;
+    }
+    if let Some(stdin) = child.stdin {
+        // SAFETY: as above.
+        checked(unsafe { libc::dup2(stdin.as_raw_fd(), 0) })?;
+    }
+    match child.descriptor_limit {
+        Some(limit) => process::restore_descriptor_limit(limit),
+        None => Ok(()),
+    }
+}
+
+fn write_own_pid(places: &[*mut u8]) {
+    if places.is_empty() {
+        return;
+    }
+    let mut digits = [0_u8; PID_ROOM];
+    // SAFETY: no memory is passed.
+    let mut rest = unsafe { libc::getpid() };
+    let mut first = PID_ROOM - 1;
+    while rest > 0 && first > 0 {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    for place in places {
+        let length = PID_ROOM - first;
+        // SAFETY: place has PID_ROOM bytes, length is at most that; digits ends with a NUL.
+        unsafe { core::ptr::copy_nonoverlapping(digits.as_ptr().add(first), *place, length) };
+    }
+}
+
+/// Returns only if it fails.
+fn execute(prepared: &Prepared<'_>) -> Errno {
+    let (arguments, environment) = (prepared.arguments.as_ptr(), prepared.environment.as_ptr());
+    // SAFETY: both end with a null pointer, and what they point to lives in the parent's memory, which
+    // is copied.
+    unsafe { libc::execve(prepared.child.program.as_ptr(), arguments, environment) };
+    last_errno()
+}
+
+/// How far a child came that never became COMMAND.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Its descriptors, limits and the like.
+    Prepare = 1,
+    Execute = 2,
+}
+
+/// A child that never became COMMAND, and why. Written before the child ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) pid: i32,
+    pub(crate) step: Step,
+    pub(crate) errno: Errno,
+}
+
+const REPORT_BYTES: usize = 12;
+
+fn report(to: RawFd, step: Step, errno: Errno) {
+    let mut bytes = [0_u8; REPORT_BYTES];
+    // SAFETY: no memory is passed.
+    let pid = unsafe { libc::getpid() };
+    let words = [pid, step as i32, errno.0];
+    for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    // So few bytes go into a pipe whole or not at all (pipe(7)).
+    // SAFETY: bytes outlives the call.
+    unsafe { libc::write(to, bytes.as_ptr().cast(), REPORT_BYTES) };
+}
+
+/// One pipe for the reports of all children, closed in them by exec.
+pub(crate) struct Reports {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Reports {
+    /// Out of the way of the `reserved` numbers that a child fills.
+    pub(crate) fn new(reserved: RawFd) -> Result<Reports, Errno> {
+        let (read, write) = fd::pipe()?;
+        let read = fd::copy_above(read, reserved)?;
+        rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+        Ok(Reports { read, write: fd::copy_above(write, reserved)? })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+
+    /// One report, if there is one.
+    pub(crate) fn next(&self) -> Option<Report> {
+        let mut bytes = [0_u8; REPORT_BYTES];
+        loop {
+            match rustix::io::read(&self.read, &mut bytes) {
+                Ok(REPORT_BYTES) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                // Nothing there. The writing end is ours, so this is never the end of the pipe.
+                Ok(_) | Err(_) => return None,
+            }
+        }
+        let word = |index: usize| {
+            let bytes = bytes.get(index * 4..index * 4 + 4)?;
+            Some(i32::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let step = if word(1)? == Step::Prepare as i32 { Step::Prepare } else { Step::Execute };
+        Some(Report { pid: word(0)?, step, errno: Errno(word(2)?) })
+    }
+}

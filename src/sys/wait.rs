@@ -1,0 +1,59 @@
+//! Finds and reaps children. Decides nothing.
+
+use crate::error::Errno;
+use super::checked;
+
+/// A child that has ended, not reaped yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) pid: i32,
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    Exited(u8),
+    Killed(i32),
+}
+
+/// One child that has ended, if there is one. It stays a zombie, so that its PID stays its own.
+pub(crate) fn peek() -> Result<Option<Ended>, Errno> {
+    // SAFETY: all-zero is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        // SAFETY: info outlives the call.
+        match checked(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }) {
+            Ok(_) => break,
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::ECHILD)) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+    }
+    // SAFETY: waitid filled in the SIGCHLD fields, or left them zero.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let how = match info.si_code {
+        libc::CLD_EXITED => How::Exited(status as u8),
+        _ => How::Killed(status),
+    };
+    Ok(Some(Ended { pid, how }))
+}
+
+/// Lets go of a child that [`peek`] found: after this its PID may be anybody's.
+pub(crate) fn reap(pid: i32) -> Result<(), Errno> {
+    let options = libc::WEXITED | libc::WNOHANG;
+    loop {
+        let id = pid as libc::id_t;
+        // SAFETY: waitid accepts a null siginfo on Linux and then tells nothing.
+        match checked(unsafe { libc::waitid(libc::P_PID, id, core::ptr::null_mut(), options) }) {
+            Ok(_) => return Ok(()),
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
