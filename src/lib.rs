@@ -10,6 +10,8 @@
 extern crate alloc;
 
 mod error;
+mod event_loop;
+
 #[doc(hidden)]
 pub mod protocol;
 mod sys;

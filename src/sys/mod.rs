@@ -1,6 +1,13 @@
 //! Every system call and every `unsafe` of the house, one kernel chore a file.
 //! Decides nothing; names no other module of ours but `error`.
 #![allow(unsafe_code)]
+#![allow(dead_code)]
+
+pub mod file;
+pub mod inotify;
+pub mod queue;
+pub mod socket;
+pub mod unix_path;
 
 use crate::error::Errno;
 
