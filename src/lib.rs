@@ -11,7 +11,6 @@ extern crate alloc;
 
 mod error;
 mod event_loop;
-
 #[doc(hidden)]
 pub mod protocol;
 mod sys;

@@ -1,9 +1,7 @@
 //! From one `Listen` to a socket that listens: every kind of address, and back again.
 
 use crate::error::{Errno, Error};
-use crate::protocol::address::{
-    Address, Ip, Listen, Options, Scope, UnixKind, UnixName, VSOCK_ANY,
-};
+use crate::protocol::address::{Address, Ip, Listen, Options, Scope, UnixKind, UnixName};
 use crate::protocol::passwd;
 use crate::sys::file;
 use crate::sys::socket::{self, Kind, Name, Seen, SocketOption};
@@ -248,7 +246,7 @@ fn id(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::protocol::address::VSOCK_ANY;
 
     #[test]
     fn any_vsock_is_any_vsock() {

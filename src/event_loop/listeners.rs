@@ -22,6 +22,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// What sd_listen_fds_with_names(3) calls a descriptor that nobody named.
 const UNNAMED: &str = "unknown";
 
+/// A dead socket, a short backlog and a lost path, each at most once in one check: what comes back
+/// at once is fought by somebody, and has to wait for the next.
+const REPAIRS_MAX: usize = 3;
+
 /// What fd3 itself was handed, from LISTEN_FDS and LISTEN_FDNAMES.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Inherited {
@@ -109,23 +113,34 @@ impl Listeners {
         }
         let mut damages = Vec::new();
         for index in 0..self.all.len() {
+            self.check_one(index, &mut damages);
+        }
+        damages
+    }
+
+    /// One listener may be hurt in several ways: goes on until it is whole, or cannot be.
+    fn check_one(&mut self, index: usize, damages: &mut Vec<Damage>) {
+        for _ in 0..REPAIRS_MAX {
             let listener = &mut self.all[index];
             let Some(what) = listener.damage() else {
                 listener.told = None;
-                continue;
+                return;
             };
             let repaired = listener.repair(what);
-            let replaced_socket = what == What::ShutDown && repaired.is_ok();
             let news = listener.told != Some(what);
             listener.told = repaired.is_err().then_some(what);
+            let (hopeless, replaced_socket) =
+                (repaired.is_err(), what == What::ShutDown && repaired.is_ok());
             if replaced_socket {
                 self.watch_path(self.all[index].path.as_ref());
             }
             if news {
                 damages.push(Damage { listener: index, what, repaired, replaced_socket });
             }
+            if hopeless {
+                return;
+            }
         }
-        damages
     }
 
     /// The end: removes the paths that are still ours. Dropping removes none, for an upgrade.

@@ -7,7 +7,7 @@
 
 mod replace;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use super::socket::{self, Answer, Kind, Name};
 use crate::error::Errno;
