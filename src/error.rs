@@ -129,6 +129,7 @@ const NAMES: &[(i32, &str)] = &[
     (libc::EMFILE, "too many open files"),
     (libc::ENOTTY, "not a terminal"),
     (libc::ETXTBSY, "text file busy"),
+    (libc::EFBIG, "file too large"),
     (libc::ENOSPC, "no space left on device"),
     (libc::EROFS, "read-only file system"),
     (libc::EMLINK, "too many links"),

@@ -9,7 +9,10 @@
 
 extern crate alloc;
 
+#[doc(hidden)]
+pub mod cli;
 mod error;
+mod event_loop;
 mod pid_map;
 #[doc(hidden)]
 pub mod plan;

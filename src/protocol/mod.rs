@@ -6,4 +6,5 @@ pub mod address;
 pub mod duration;
 pub mod log_line;
 pub mod notify;
+pub mod passwd;
 pub mod signal_name;

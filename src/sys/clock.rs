@@ -3,12 +3,12 @@
 use rustix::time::{ClockId, clock_gettime};
 
 /// Milliseconds of the monotonic clock.
-pub(crate) fn monotonic_ms() -> u64 {
+pub fn monotonic_ms() -> u64 {
     milliseconds(ClockId::Monotonic)
 }
 
 /// Milliseconds since 1970.
-pub(crate) fn realtime_ms() -> u64 {
+pub fn realtime_ms() -> u64 {
     milliseconds(ClockId::Realtime)
 }
 

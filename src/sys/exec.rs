@@ -11,7 +11,7 @@ const DOING: &str = "execute";
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
 /// The file that `command` names: itself if it has a slash, else the first executable one in `path`.
-pub(crate) fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
+pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
     let name = command.to_bytes();
     if name.is_empty() {
         return Err(Error::refused(DOING, "\"\"", "the command's name is empty").of_kind(Kind::NotFound));
@@ -52,7 +52,7 @@ fn executable(file: &CStr) -> Result<(), Errno> {
 }
 
 /// Words a failed execve(2) and tells "not found" (127) from "not executable" (126).
-pub(crate) fn error(file: &CStr, errno: Errno) -> Error {
+pub fn error(file: &CStr, errno: Errno) -> Error {
     let what = file.to_string_lossy();
     match errno.0 {
         libc::ENOENT if executable(file).is_ok() => {

@@ -9,7 +9,7 @@ use crate::error::Errno;
 
 /// Opens what is closed of 0 to 2, so that no socket of ours lands there: /dev/null, or where there is
 /// none a pipe without its other end. Workers inherit these.
-pub(crate) fn reserve_standard() -> Result<(), Errno> {
+pub fn reserve_standard() -> Result<(), Errno> {
     for fd in 0..=2 {
         if is_open(fd) {
             continue;
@@ -26,12 +26,12 @@ pub(crate) fn reserve_standard() -> Result<(), Errno> {
 }
 
 /// /dev/null, for reading and writing.
-pub(crate) fn null() -> Result<OwnedFd, Errno> {
+pub fn null() -> Result<OwnedFd, Errno> {
     Ok(rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Something to read from that is at its end: /dev/null, or a pipe nobody writes to.
-pub(crate) fn empty_input() -> Result<OwnedFd, Errno> {
+pub fn empty_input() -> Result<OwnedFd, Errno> {
     null().or_else(|_| Ok(ended_pipe()?.0))
 }
 
@@ -42,11 +42,11 @@ fn ended_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((read, write))
 }
 
-pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
 }
 
-pub(crate) fn is_open(fd: RawFd) -> bool {
+pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD on any number is harmless; it touches no memory.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
@@ -68,12 +68,12 @@ fn move_to(fd: OwnedFd, number: RawFd) -> Result<(), Errno> {
 }
 
 /// A copy at `lowest` or above: out of the way of the numbers that a child fills.
-pub(crate) fn copy_above(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+pub fn copy_above(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, lowest)?)
 }
 
 /// A copy, at `lowest` or above, of a number that somebody told us; EBADF if it is not open.
-pub(crate) fn copy_inherited(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+pub fn copy_inherited(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: fcntl checks the number itself; no memory is passed.
     let copy = checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, lowest) })?;
     // SAFETY: the kernel just gave us this descriptor.
@@ -82,7 +82,7 @@ pub(crate) fn copy_inherited(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Er
 
 /// Closes everything above 2 but `kept`: what else was inherited is not ours to keep open, or to pass
 /// on. To be called before this process has descriptors of its own.
-pub(crate) fn close_inherited(kept: &[RawFd]) {
+pub fn close_inherited(kept: &[RawFd]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
     let mut first = 3;
@@ -129,7 +129,7 @@ fn listed() -> Result<Vec<RawFd>, Errno> {
 }
 
 /// Closes a number that was inherited and is no longer needed.
-pub(crate) fn close_number(number: RawFd) {
+pub fn close_number(number: RawFd) {
     // SAFETY: by contract the number was inherited, so no object of ours owns it.
     unsafe { libc::close(number) };
 }

@@ -1,17 +1,24 @@
 //! Every system call and every `unsafe` of the house, one kernel chore a file.
 //! Decides nothing; names no other module of ours but `error`.
 #![allow(unsafe_code)]
+#![allow(dead_code)]
 
-pub(crate) mod clock;
-pub(crate) mod epoll;
-pub(crate) mod exec;
-pub(crate) mod fd;
-pub(crate) mod notify;
-pub(crate) mod process;
-pub(crate) mod signal;
-pub(crate) mod spawn;
-pub(crate) mod stderr;
-pub(crate) mod wait;
+pub mod file;
+pub mod inotify;
+pub mod queue;
+pub mod socket;
+pub mod unix_path;
+
+pub mod clock;
+pub mod epoll;
+pub mod exec;
+pub mod fd;
+pub mod notify;
+pub mod process;
+pub mod signal;
+pub mod spawn;
+pub mod stderr;
+pub mod wait;
 
 use crate::error::Errno;
 

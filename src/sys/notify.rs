@@ -13,13 +13,13 @@ use rustix::net::{
 use crate::error::Errno;
 
 /// The longest datagram that counts; systemd's limit, too.
-pub(crate) const DATAGRAM_MAX: usize = 4096;
+pub const DATAGRAM_MAX: usize = 4096;
 /// The most descriptors that the kernel passes at once (SCM_MAX_FD).
 const DESCRIPTORS_MAX: usize = 253;
 
 /// A socket with an address of its own, so that a datagram is known by where it was sent, not by a PID
 /// that may be gone.
-pub(crate) struct NotifySocket {
+pub struct NotifySocket {
     fd: OwnedFd,
     /// The value for NOTIFY_SOCKET.
     address: String,
@@ -27,14 +27,14 @@ pub(crate) struct NotifySocket {
 
 /// One datagram. Descriptors that came with it are closed: that is the answer to BARRIER=1.
 #[derive(Debug)]
-pub(crate) struct Datagram {
-    pub(crate) text: Vec<u8>,
+pub struct Datagram {
+    pub text: Vec<u8>,
     /// The effective user of who sent it, as the kernel saw it.
-    pub(crate) user: u32,
+    pub user: u32,
 }
 
 impl NotifySocket {
-    pub(crate) fn new() -> Result<NotifySocket, Errno> {
+    pub fn new() -> Result<NotifySocket, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         set_socket_passcred(&fd, true)?;
@@ -47,16 +47,16 @@ impl NotifySocket {
         Ok(NotifySocket { fd, address })
     }
 
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+    pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// The next datagram. `Some(None)` is one that does not count: too long, or from nobody.
-    pub(crate) fn next(&self) -> Option<Option<Datagram>> {
+    pub fn next(&self) -> Option<Option<Datagram>> {
         let mut text = vec![0_u8; DATAGRAM_MAX];
         let mut space = [MaybeUninit::uninit();
             rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];

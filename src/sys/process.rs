@@ -4,24 +4,24 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Errno;
 
-pub(crate) fn own_pid() -> i32 {
+pub fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
 /// The effective user: whose datagrams count, and who is asked by the kernel for permission.
-pub(crate) fn own_user() -> u32 {
+pub fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
 /// The process group of a process, if it still exists.
-pub(crate) fn group_of(pid: i32) -> Option<i32> {
+pub fn group_of(pid: i32) -> Option<i32> {
     let group = rustix::process::getpgid(Some(Pid::from_raw(pid)?)).ok()?;
     Some(group.as_raw_nonzero().get())
 }
 
 /// Raises the limit of open descriptors for this process, as far as that is allowed. Returns the limit
 /// to give back to workers where it was changed.
-pub(crate) fn raise_descriptor_limit(wanted: u64) -> Option<Rlimit> {
+pub fn raise_descriptor_limit(wanted: u64) -> Option<Rlimit> {
     let before = getrlimit(Resource::Nofile);
     let soft = before.current?;
     if soft >= wanted {
@@ -39,7 +39,7 @@ pub(super) fn restore_descriptor_limit(limit: Rlimit) -> Result<(), Errno> {
 }
 
 /// Something that differs from run to run.
-pub(crate) fn seed() -> u64 {
+pub fn seed() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     (now.tv_nsec as u64) << 32 ^ now.tv_sec as u64 ^ (own_pid() as u64) << 16
 }

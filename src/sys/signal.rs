@@ -13,7 +13,7 @@ const NONE: [u64; WORDS] = [0; WORDS];
 const LAST: i32 = (WORDS * 64) as i32;
 
 /// Blocks every signal that can be blocked: from now on they wait for the signalfd.
-pub(crate) fn block_all() {
+pub fn block_all() {
     set_mask(&ALL);
 }
 
@@ -33,7 +33,7 @@ fn set_mask(mask: &[u64; WORDS]) {
 
 /// Every disposition back to default, whatever was inherited: an ignored SIGCHLD would lose every exit
 /// status, and what is ignored here would be ignored in every worker.
-pub(crate) fn reset_dispositions() {
+pub fn reset_dispositions() {
     /// Large enough for the kernel's sigaction everywhere; all-zero is SIG_DFL without flags.
     const DEFAULT: [u64; 8] = [0; 8];
     for signal in 1..=LAST {
@@ -48,21 +48,21 @@ pub(crate) fn reset_dispositions() {
 
 /// A signal that was sent to this process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
-    pub(crate) signal: i32,
+pub struct Received {
+    pub signal: i32,
     /// Nothing for one from the kernel, from a terminal, or from outside the PID namespace.
-    pub(crate) sender: Option<i32>,
+    pub sender: Option<i32>,
 }
 
 /// All signals as a descriptor (signalfd(2)).
-pub(crate) struct SignalFd(OwnedFd);
+pub struct SignalFd(OwnedFd);
 
 /// Signals taken at once.
 const BATCH: usize = 16;
 const INFO_BYTES: usize = size_of::<libc::signalfd_siginfo>();
 
 impl SignalFd {
-    pub(crate) fn new() -> Result<SignalFd, Errno> {
+    pub fn new() -> Result<SignalFd, Errno> {
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         // SAFETY: the kernel reads SET_BYTES from ALL.
         let fd =
@@ -74,12 +74,12 @@ impl SignalFd {
         Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
-    pub(crate) fn fd(&self) -> &OwnedFd {
+    pub fn fd(&self) -> &OwnedFd {
         &self.0
     }
 
     /// Up to a batch of signals; the rest stays where it is.
-    pub(crate) fn read(&self) -> Result<Vec<Received>, Errno> {
+    pub fn read(&self) -> Result<Vec<Received>, Errno> {
         let mut bytes = [0_u8; BATCH * INFO_BYTES];
         match rustix::io::read(&self.0, &mut bytes) {
             Ok(length) => {
@@ -103,12 +103,12 @@ fn received(info: &[u8]) -> Option<Received> {
 }
 
 /// Sends a signal to one process.
-pub(crate) fn send(pid: i32, signal: i32) -> Result<(), Errno> {
+pub fn send(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: no memory is passed.
     checked(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
 /// Sends a signal to a process group.
-pub(crate) fn send_to_group(group: i32, signal: i32) -> Result<(), Errno> {
+pub fn send_to_group(group: i32, signal: i32) -> Result<(), Errno> {
     send(-group, signal)
 }

@@ -17,21 +17,21 @@ const FIRST_FD: RawFd = 3;
 const PID_ROOM: usize = 11;
 
 /// One worker to be.
-pub(crate) struct Child<'a> {
-    pub(crate) program: &'a CStr,
+pub struct Child<'a> {
+    pub program: &'a CStr,
     /// With the program's name as its first.
-    pub(crate) arguments: &'a [CString],
+    pub arguments: &'a [CString],
     /// `NAME=VALUE` each: what fd3 passes on, and what it adds.
-    pub(crate) inherited: &'a [CString],
-    pub(crate) added: &'a [CString],
+    pub inherited: &'a [CString],
+    pub added: &'a [CString],
     /// Names whose value is the child's own PID.
-    pub(crate) own_pid: &'a [&'static str],
+    pub own_pid: &'a [&'static str],
     /// Go to fd 3, 4, ...; each must lie above all of these numbers.
-    pub(crate) descriptors: &'a [BorrowedFd<'a>],
+    pub descriptors: &'a [BorrowedFd<'a>],
     /// Goes to fd 0; `None` leaves what is there.
-    pub(crate) stdin: Option<BorrowedFd<'a>>,
-    pub(crate) parent_death: Option<i32>,
-    pub(crate) descriptor_limit: Option<Rlimit>,
+    pub stdin: Option<BorrowedFd<'a>>,
+    pub parent_death: Option<i32>,
+    pub descriptor_limit: Option<Rlimit>,
 }
 
 /// What the child needs after the fork, as pointers and numbers.
@@ -46,7 +46,7 @@ struct Prepared<'a> {
 }
 
 /// Forks. The child is leader of its own process group when this returns.
-pub(crate) fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
+pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
     let mut own_pid: Vec<Vec<u8>> = child.own_pid.iter().map(|name| pid_variable(name)).collect();
     let pointers: Vec<*mut u8> = own_pid.iter_mut().map(|bytes| bytes.as_mut_ptr()).collect();
     let end = core::ptr::null();
@@ -167,7 +167,7 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
 
 /// How far a child came that never became COMMAND.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
+pub enum Step {
     /// Its descriptors, limits and the like.
     Prepare = 1,
     Execute = 2,
@@ -175,10 +175,10 @@ pub(crate) enum Step {
 
 /// A child that never became COMMAND, and why. Written before the child ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Report {
-    pub(crate) pid: i32,
-    pub(crate) step: Step,
-    pub(crate) errno: Errno,
+pub struct Report {
+    pub pid: i32,
+    pub step: Step,
+    pub errno: Errno,
 }
 
 const REPORT_BYTES: usize = 12;
@@ -197,26 +197,26 @@ fn report(to: RawFd, step: Step, errno: Errno) {
 }
 
 /// One pipe for the reports of all children, closed in them by exec.
-pub(crate) struct Reports {
+pub struct Reports {
     read: OwnedFd,
     write: OwnedFd,
 }
 
 impl Reports {
     /// Out of the way of the `reserved` numbers that a child fills.
-    pub(crate) fn new(reserved: RawFd) -> Result<Reports, Errno> {
+    pub fn new(reserved: RawFd) -> Result<Reports, Errno> {
         let (read, write) = fd::pipe()?;
         let read = fd::copy_above(read, reserved)?;
         rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
         Ok(Reports { read, write: fd::copy_above(write, reserved)? })
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+    pub fn fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
     /// One report, if there is one.
-    pub(crate) fn next(&self) -> Option<Report> {
+    pub fn next(&self) -> Option<Report> {
         let mut bytes = [0_u8; REPORT_BYTES];
         loop {
             match rustix::io::read(&self.read, &mut bytes) {

@@ -11,10 +11,10 @@ use rustix::net::SendFlags;
 use rustix::stdio::stderr;
 
 /// The most that a pipe takes whole (pipe(7)); longer lines are cut.
-pub(crate) const LINE_MAX: usize = 4096;
+pub const LINE_MAX: usize = 4096;
 
 /// How stderr is written to.
-pub(crate) struct Stderr {
+pub struct Stderr {
     way: Way,
 }
 
@@ -29,7 +29,7 @@ enum Way {
 }
 
 impl Stderr {
-    pub(crate) fn new() -> Stderr {
+    pub fn new() -> Stderr {
         let kind = rustix::fs::fstat(stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
         let way = match kind {
             Ok(FileType::RegularFile) => Way::Plain,
@@ -43,7 +43,7 @@ impl Stderr {
     }
 
     /// Writes one line; `false` if it was lost: nobody reads, or nobody can.
-    pub(crate) fn write(&self, line: &[u8]) -> bool {
+    pub fn write(&self, line: &[u8]) -> bool {
         let line = line.get(..LINE_MAX).unwrap_or(line);
         let written = match &self.way {
             Way::Own(fd) => rustix::io::write(fd, line),

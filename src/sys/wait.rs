@@ -5,19 +5,19 @@ use super::checked;
 
 /// A child that has ended, not reaped yet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    pub(crate) pid: i32,
-    pub(crate) how: How,
+pub struct Ended {
+    pub pid: i32,
+    pub how: How,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum How {
+pub enum How {
     Exited(u8),
     Killed(i32),
 }
 
 /// One child that has ended, if there is one. It stays a zombie, so that its PID stays its own.
-pub(crate) fn peek() -> Result<Option<Ended>, Errno> {
+pub fn peek() -> Result<Option<Ended>, Errno> {
     // SAFETY: all-zero is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -45,7 +45,7 @@ pub(crate) fn peek() -> Result<Option<Ended>, Errno> {
 }
 
 /// Lets go of a child that [`peek`] found: after this its PID may be anybody's.
-pub(crate) fn reap(pid: i32) -> Result<(), Errno> {
+pub fn reap(pid: i32) -> Result<(), Errno> {
     let options = libc::WEXITED | libc::WNOHANG;
     loop {
         let id = pid as libc::id_t;

@@ -1,0 +1,256 @@
+//! From one `Listen` to a socket that listens: every kind of address, and back again.
+
+use crate::error::{Errno, Error};
+use crate::protocol::address::{Address, Ip, Listen, Options, Scope, UnixKind, UnixName};
+use crate::protocol::passwd;
+use crate::sys::file;
+use crate::sys::socket::{self, Kind, Name, Seen, SocketOption};
+use crate::sys::unix_path::{self, Access, BoundPath, Trouble};
+use alloc::format;
+use alloc::string::String;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// /etc/passwd and /etc/group may be longer only where they are no such thing.
+const NAMES_FILE_MAX: usize = 16 << 20;
+
+/// A socket that was just made.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub fd: OwnedFd,
+    /// With the port that the kernel chose.
+    pub address: Address,
+    pub path: Option<BoundPath>,
+}
+
+/// Makes, binds and listens. `address` is not always the one in `listen`: a socket that replaces a
+/// dead one goes to where that was.
+pub(super) fn open(address: &Address, listen: &Listen) -> Result<Fresh, Error> {
+    match address {
+        Address::Tcp { ip, port } => open_inet(address, ip, *port, Kind::Stream, &listen.options),
+        Address::Udp { ip, port } => open_inet(address, ip, *port, Kind::Datagram, &listen.options),
+        Address::Unix { kind, name } => open_unix(address, *kind, name, &listen.options),
+        Address::Vsock { cid, port } => {
+            let name = Name::Vsock { cid: *cid, port: *port };
+            let fd = socket::open(&name, Kind::Stream).map_err(|e| cannot_bind(address, e))?;
+            bind_and_listen(address, &fd, &name, Kind::Stream, &listen.options)?;
+            Ok(Fresh { address: bound(address, fd.as_fd()), fd, path: None })
+        }
+        Address::Inherited(_) => Err(Error::refused("bind", address, "it is inherited")),
+    }
+}
+
+/// The backlog to ask for: as large as the kernel allows, unless told otherwise.
+pub(super) fn backlog(options: &Options) -> i32 {
+    options.backlog.map_or(i32::MAX, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+pub(super) fn cannot_bind(address: &Address, errno: Errno) -> Error {
+    Error::system("bind", address, errno)
+}
+
+pub(super) fn trouble(doing: &'static str, address: &Address, trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Errno(errno) => Error::system(doing, address, errno),
+        Trouble::NotSocket => Error::refused(doing, address, "is not a socket"),
+        Trouble::NoGuard => Error::refused(doing, address, "no other link to it is left"),
+    }
+}
+
+/// What an adopted socket is bound to, when that can be told.
+pub(super) fn address_of(fd: BorrowedFd<'_>, seen: Seen) -> Option<Address> {
+    let inet = |ip, port| match seen.kind {
+        Kind::Datagram => Address::Udp { ip, port },
+        Kind::Stream | Kind::Seqpacket => Address::Tcp { ip, port },
+    };
+    let unix = |name| {
+        let kind = match seen.kind {
+            Kind::Stream => UnixKind::Stream,
+            Kind::Seqpacket => UnixKind::Seqpacket,
+            Kind::Datagram => UnixKind::Datagram,
+        };
+        Address::Unix { kind, name }
+    };
+    Some(match socket::name(fd).ok()? {
+        Name::V4(addr) => inet(Ip::V4(*addr.ip()), addr.port()),
+        Name::V6(addr) => inet(ip_of_v6(&addr, seen.v6only), addr.port()),
+        Name::Path(path) => unix(UnixName::Path(path)),
+        Name::Abstract(name) => unix(UnixName::Abstract(name)),
+        Name::Vsock { cid, port } => Address::Vsock { cid, port },
+        Name::Unknown => return None,
+    })
+}
+
+fn ip_of_v6(addr: &SocketAddrV6, v6only: bool) -> Ip {
+    if addr.ip().is_unspecified() && !v6only {
+        return Ip::Any;
+    }
+    let scope = match addr.scope_id() {
+        0 => Scope::None,
+        index => Scope::Index(index),
+    };
+    Ip::V6 { addr: *addr.ip(), scope }
+}
+
+fn open_inet(
+    address: &Address,
+    ip: &Ip,
+    port: u16,
+    kind: Kind,
+    options: &Options,
+) -> Result<Fresh, Error> {
+    let v4 = |addr| Name::V4(SocketAddrV4::new(addr, port));
+    let v6 = |addr, scope| Name::V6(SocketAddrV6::new(addr, port, 0, scope));
+    let name = match ip {
+        Ip::V4(addr) => v4(*addr),
+        Ip::Any => v6(Ipv6Addr::UNSPECIFIED, 0),
+        Ip::V6 { addr, scope } => v6(*addr, scope_id(address, scope)?),
+    };
+    let done = try_inet(address, &name, kind, options);
+    let no_v6 = |error: &Error| {
+        matches!(error.errno(), Some(Errno(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)))
+    };
+    match done {
+        Err(error) if *ip == Ip::Any && !options.v6only && no_v6(&error) => {
+            try_inet(address, &v4(Ipv4Addr::UNSPECIFIED), kind, options)
+        }
+        done => done,
+    }
+}
+
+fn scope_id(address: &Address, scope: &Scope) -> Result<u32, Error> {
+    match scope {
+        Scope::None => Ok(0),
+        Scope::Index(index) => Ok(*index),
+        Scope::Name(name) => socket::interface(name).map_err(|errno| cannot_bind(address, errno)),
+    }
+}
+
+fn try_inet(address: &Address, name: &Name, kind: Kind, options: &Options) -> Result<Fresh, Error> {
+    let fd = socket::open(name, kind).map_err(|errno| cannot_bind(address, errno))?;
+    let set = |word: &str, option| {
+        socket::set(fd.as_fd(), option)
+            .map_err(|errno| Error::system("set", format!("{word} of {address}"), errno))
+    };
+    if kind == Kind::Stream {
+        set("SO_REUSEADDR", SocketOption::ReuseAddr)?;
+    }
+    if matches!(name, Name::V6(_)) {
+        set("v6only", SocketOption::V6Only(options.v6only))?;
+    }
+    let flags = [
+        (options.reuseport, "reuseport", SocketOption::ReusePort),
+        (options.freebind, "freebind", SocketOption::Freebind),
+        (options.nodelay, "nodelay", SocketOption::NoDelay),
+        (options.keepalive, "keepalive", SocketOption::KeepAlive),
+    ];
+    for (_, word, option) in flags.into_iter().filter(|(asked, ..)| *asked) {
+        set(word, option)?;
+    }
+    if let Some(device) = &options.device {
+        set(&format!("device={device}"), SocketOption::Device(device))?;
+    }
+    if let Some(seconds) = options.defer_accept {
+        set("defer-accept", SocketOption::DeferAccept(seconds))?;
+    }
+    if let Some(queue) = options.fastopen {
+        set("fastopen", SocketOption::Fastopen(queue))?;
+    }
+    bind_and_listen(address, &fd, name, kind, options)?;
+    Ok(Fresh { address: bound(address, fd.as_fd()), fd, path: None })
+}
+
+fn bind_and_listen(
+    address: &Address,
+    fd: &OwnedFd,
+    name: &Name,
+    kind: Kind,
+    options: &Options,
+) -> Result<(), Error> {
+    let mut done = socket::bind(fd.as_fd(), name);
+    if kind != Kind::Datagram {
+        done = done.and_then(|()| socket::listen(fd.as_fd(), backlog(options)));
+    }
+    done.map_err(|errno| cannot_bind(address, errno))
+}
+
+fn open_unix(
+    address: &Address,
+    kind: UnixKind,
+    name: &UnixName,
+    options: &Options,
+) -> Result<Fresh, Error> {
+    let kind = match kind {
+        UnixKind::Stream => Kind::Stream,
+        UnixKind::Seqpacket => Kind::Seqpacket,
+        UnixKind::Datagram => Kind::Datagram,
+    };
+    let (name, path) = match name {
+        UnixName::Path(path) => (Name::Path(path.clone()), Some(path)),
+        UnixName::Abstract(name) => (Name::Abstract(name.clone()), None),
+    };
+    let fd = socket::open(&name, kind).map_err(|errno| cannot_bind(address, errno))?;
+    let path = match path {
+        Some(path) => {
+            let access = access(address, options)?;
+            let backlog = (kind != Kind::Datagram).then(|| backlog(options));
+            let bound = unix_path::bind(fd.as_fd(), kind, path, &access, backlog);
+            Some(bound.map_err(|why| trouble("bind", address, why))?)
+        }
+        None => {
+            bind_and_listen(address, &fd, &name, kind, options)?;
+            None
+        }
+    };
+    Ok(Fresh { fd, address: address.clone(), path })
+}
+
+/// `address` with what the kernel filled in.
+fn bound(address: &Address, fd: BorrowedFd<'_>) -> Address {
+    let seen = socket::inspect(fd).ok();
+    seen.and_then(|seen| address_of(fd, seen)).unwrap_or_else(|| address.clone())
+}
+
+fn access(address: &Address, options: &Options) -> Result<Access, Error> {
+    let uid = |file: &[u8], name: &str| passwd::uid_of(file, name).map(|(uid, _)| uid);
+    Ok(Access {
+        mode: options.mode,
+        uid: id(address, "user", options.user.as_deref(), "/etc/passwd", uid)?,
+        gid: id(address, "group", options.group.as_deref(), "/etc/group", passwd::gid_of)?,
+    })
+}
+
+/// A number is taken as it is, also in images that have no such file.
+fn id(
+    address: &Address,
+    what: &str,
+    given: Option<&str>,
+    path: &str,
+    find: impl Fn(&[u8], &str) -> Option<u32>,
+) -> Result<Option<u32>, Error> {
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    if let Some(id) = passwd::id(given.as_bytes()) {
+        return Ok(Some(id));
+    }
+    let reason: String = match file::read(path, NAMES_FILE_MAX) {
+        Ok(bytes) => match find(&bytes, given) {
+            Some(id) => return Ok(Some(id)),
+            None => format!("{what} \"{given}\" is not in {path}"),
+        },
+        Err(errno) => format!("{what} \"{given}\" needs {path}: {errno}; accepted: a number"),
+    };
+    Err(Error::refused("bind", address, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::protocol::address::VSOCK_ANY;
+
+    #[test]
+    fn any_vsock_is_any_vsock() {
+        assert_eq!(VSOCK_ANY, libc::VMADDR_CID_ANY);
+        assert_eq!(VSOCK_ANY, libc::VMADDR_PORT_ANY);
+    }
+}

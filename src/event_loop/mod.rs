@@ -1,0 +1,5 @@
+//! Where `sys` and `supervisor` meet. Carries out; decides nothing.
+#![allow(dead_code)]
+
+mod listen;
+mod listeners;

@@ -1,0 +1,180 @@
+//! The options behind an address: which there are, what they take, and what they fit.
+
+use super::{Address, Ip, UnixName, Wrong, is_fd_name, number};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+
+/// The longest name of an interface: IFNAMSIZ less its NUL.
+const DEVICE_MAX: usize = 15;
+const NUMBER_MAX: u32 = i32::MAX as u32;
+
+/// What may be asked of a listener besides its address.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    pub name: Option<String>,
+    pub backlog: Option<u32>,
+    pub mode: Option<u32>,
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub reuseport: bool,
+    pub freebind: bool,
+    pub v6only: bool,
+    pub device: Option<String>,
+    pub nodelay: bool,
+    /// Seconds.
+    pub defer_accept: Option<u32>,
+    /// Length of its queue.
+    pub fastopen: Option<u32>,
+    pub keepalive: bool,
+}
+
+/// What an address must be for an option to make sense, one bit each, and how to say so.
+const PATH: u8 = 1;
+const QUEUE: u8 = 2;
+const INET: u8 = 4;
+const SIX: u8 = 8;
+const TCP: u8 = 16;
+const FITS: [(u8, &str); 5] = [
+    (PATH, "only for a unix path"),
+    (QUEUE, "not for datagram sockets"),
+    (INET, "only for tcp and udp"),
+    (SIX, "only for IPv6"),
+    (TCP, "only for tcp"),
+];
+
+/// Every option: its word, with `=` when it takes a value, and what it needs.
+const KNOWN: [(&str, u8); 13] = [
+    ("name=", 0),
+    ("backlog=", QUEUE),
+    ("mode=", PATH),
+    ("user=", PATH),
+    ("group=", PATH),
+    ("reuseport", INET),
+    ("freebind", INET),
+    ("v6only", SIX),
+    ("device=", INET),
+    ("nodelay", TCP),
+    ("defer-accept=", TCP),
+    ("fastopen=", TCP),
+    ("keepalive", TCP),
+];
+
+pub(super) fn parse<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    address: &Address,
+) -> Result<Options, Wrong> {
+    let mut options = Options::default();
+    let mut seen = 0_u16;
+    for piece in pieces {
+        let piece = String::from_utf8_lossy(piece);
+        let (word, value) = match piece.split_once('=') {
+            Some((word, value)) => (word, Some(value)),
+            None => (&*piece, None),
+        };
+        let bare = |known: &str| known.trim_end_matches('=') == word;
+        let Some(index) = KNOWN.iter().position(|(known, _)| bare(known)) else {
+            return Err(unknown(word));
+        };
+        let (known, needs) = KNOWN[index];
+        let lacks = needs & !traits(address);
+        if let Some((_, reason)) = FITS.iter().find(|(bit, _)| lacks & bit != 0) {
+            return Err(Wrong(format!("option \"{word}\": {reason}")));
+        }
+        if seen & 1 << index != 0 {
+            return Err(Wrong(format!("option \"{word}\" is given twice")));
+        }
+        seen |= 1 << index;
+        match (known.ends_with('='), value) {
+            (true, None | Some("")) => {
+                return Err(Wrong(format!("option \"{word}\" needs a value: {word}=VALUE")));
+            }
+            (false, Some(_)) => return Err(Wrong(format!("option \"{word}\" takes no value"))),
+            (true, Some(value)) => set_value(&mut options, word, value)?,
+            (false, None) => set_flag(&mut options, word),
+        }
+    }
+    Ok(options)
+}
+
+fn unknown(word: &str) -> Wrong {
+    let mut text = format!("option \"{word}\" is not known; accepted: ");
+    for (index, (known, _)) in KNOWN.iter().enumerate() {
+        text.push_str(if index == 0 { "" } else { ", " });
+        text.push_str(known);
+    }
+    Wrong(text)
+}
+
+fn traits(address: &Address) -> u8 {
+    let own = match address {
+        Address::Tcp { ip, .. } => INET | TCP | six(ip),
+        Address::Udp { ip, .. } => INET | six(ip),
+        Address::Unix { name: UnixName::Path(_), .. } => PATH,
+        Address::Unix { name: UnixName::Abstract(_), .. } => 0,
+        Address::Vsock { .. } | Address::Inherited(_) => 0,
+    };
+    if address.has_queue() { own | QUEUE } else { own }
+}
+
+fn six(ip: &Ip) -> u8 {
+    match ip {
+        Ip::V4(_) => 0,
+        Ip::Any | Ip::V6 { .. } => SIX,
+    }
+}
+
+fn set_flag(options: &mut Options, word: &str) {
+    match word {
+        "reuseport" => options.reuseport = true,
+        "freebind" => options.freebind = true,
+        "v6only" => options.v6only = true,
+        "nodelay" => options.nodelay = true,
+        _ => options.keepalive = true,
+    }
+}
+
+fn set_value(options: &mut Options, word: &str, value: &str) -> Result<(), Wrong> {
+    let wrong = |accepted: &str| {
+        Err(Wrong(format!("option \"{word}\" has the value \"{value}\"; accepted: {accepted}")))
+    };
+    let text = Some(value.to_owned());
+    match word {
+        "name" if !is_fd_name(value) => {
+            return wrong("printable ASCII without \":\", at most 255 bytes");
+        }
+        "name" => options.name = text,
+        "user" => options.user = text,
+        "group" => options.group = text,
+        "device" if !is_device(value) => return wrong("an interface, at most 15 bytes"),
+        "device" => options.device = text,
+        "mode" => match octal(value) {
+            Some(mode) => options.mode = Some(mode),
+            None => return wrong("octal, 0 to 0777"),
+        },
+        _ => {
+            let Some(n) = number(value, 1, NUMBER_MAX) else {
+                return wrong("1 to 2147483647");
+            };
+            match word {
+                "backlog" => options.backlog = Some(n),
+                "defer-accept" => options.defer_accept = Some(n),
+                _ => options.fastopen = Some(n),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn octal(value: &str) -> Option<u32> {
+    let digits = value.len() <= 4 && value.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    if !digits {
+        return None;
+    }
+    u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777)
+}
+
+pub(super) fn is_device(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    !name.is_empty() && name.len() <= DEVICE_MAX && name.bytes().all(good)
+}

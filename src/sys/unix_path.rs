@@ -1,0 +1,242 @@
+//! Unix sockets that live at a path: bound without taking anything that is alive, guarded against
+//! whoever unlinks the path, and removed only while still ours.
+//!
+//! The guard is a second hard link to the socket's inode, `DIR/.NAME.fd3`. A worker that unlinks
+//! the path ends no more than the name; rename(2) of the guard brings it back in one step. It is
+//! made before chown(2), because afterwards fs.protected_hardlinks may forbid it.
+
+mod replace;
+#[cfg(test)]
+pub mod tests;
+
+use super::socket::{self, Answer, Kind, Name};
+use crate::error::Errno;
+use alloc::vec::Vec;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, chmod, chownat, fchmod, linkat, lstat, rename,
+    unlink,
+};
+use rustix::process::umask;
+use std::os::fd::BorrowedFd;
+
+/// How often a path may vanish between bind(2)'s refusal and our look at it.
+const ATTEMPTS: usize = 8;
+
+/// Why a path cannot be bound or brought back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    Errno(Errno),
+    /// Something else lives there; it is left alone.
+    NotSocket,
+    /// The hard link that would bring the path back is gone too.
+    NoGuard,
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Access {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
+/// A path that a socket of ours is bound to. Dropping it removes nothing: the path outlives an
+/// upgrade. Every field is public for the same reason: the successor gets them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BoundPath {
+    pub path: Vec<u8>,
+    pub guard: Option<Vec<u8>>,
+    pub dev: u64,
+    pub ino: u64,
+    /// Whether getsockname(2) tells `path`, not a hidden name that was renamed to it. Programs that
+    /// look for their inherited sockets by path find it only if so.
+    pub public: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Intact,
+    Missing,
+    Replaced,
+}
+
+/// Binds `fd` to `path` and, given a backlog, listens. A stale socket at the path is replaced
+/// without a moment in which the name is missing or refuses.
+pub fn bind(
+    fd: BorrowedFd<'_>,
+    kind: Kind,
+    path: &[u8],
+    access: &Access,
+    backlog: Option<i32>,
+) -> Result<BoundPath, Trouble> {
+    let name = Name::Path(path.to_vec());
+    for _ in 0..ATTEMPTS {
+        match with_mode(fd, access, || socket::bind(fd, &name)) {
+            Ok(()) => return settle(fd, path, path, access, backlog),
+            Err(Errno(libc::EADDRINUSE)) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        match lstat(path) {
+            Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
+            Ok(_) => {}
+            Err(rustix::io::Errno::NOENT) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        match socket::probe(&name, kind) {
+            Ok(Answer::Refused) => return replace::replace(fd, path, access, backlog),
+            Ok(Answer::Alive) => return Err(Errno(libc::EADDRINUSE).into()),
+            Err(Errno(libc::ENOENT)) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(Errno(libc::EADDRINUSE).into())
+}
+
+/// Makes a bind(2) create the inode with exactly the mode asked for, so that it is never more open
+/// than that: Linux takes it from the socket's own mode, less the umask.
+fn with_mode<T>(fd: BorrowedFd<'_>, access: &Access, bind: impl FnOnce() -> T) -> T {
+    let Some(mode) = access.mode.map(Mode::from_raw_mode) else {
+        return bind();
+    };
+    // Where this is refused or means nothing, the umask does it, and chmod(2) in `give`.
+    let taken = fchmod(fd, mode).is_ok();
+    let before =
+        umask(if taken { !mode & Mode::from_raw_mode(0o777) } else { Mode::from_raw_mode(0o777) });
+    let done = bind();
+    umask(before);
+    done
+}
+
+/// What comes after bind(2): guard, owner, listen. The socket is at `at`, which is `path` or will be
+/// renamed to it. On an error nothing is left.
+fn settle(
+    fd: BorrowedFd<'_>,
+    at: &[u8],
+    path: &[u8],
+    access: &Access,
+    backlog: Option<i32>,
+) -> Result<BoundPath, Trouble> {
+    let stat = match lstat(at) {
+        Ok(stat) => stat,
+        Err(errno) => {
+            let _ = unlink(at);
+            return Err(errno.into());
+        }
+    };
+    let (dev, ino) = identity(&stat);
+    let mut bound = BoundPath { path: at.to_vec(), guard: None, dev, ino, public: true };
+    bound.guard = link_guard(at, guard_of(path));
+    // Owner before listen(2): nobody gets in by the rights of our own group in between.
+    let done = give(at, &stat, access).and_then(|()| match backlog {
+        Some(backlog) => socket::listen(fd, backlog),
+        None => Ok(()),
+    });
+    if let Err(errno) = done {
+        bound.remove();
+        return Err(errno.into());
+    }
+    bound.path = path.to_vec();
+    Ok(bound)
+}
+
+fn give(at: &[u8], stat: &Stat, access: &Access) -> Result<(), Errno> {
+    let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
+    if uid.is_some() || gid.is_some() {
+        chownat(CWD, at, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    match access.mode.map(Mode::from_raw_mode) {
+        Some(mode) if Mode::from_raw_mode(stat.st_mode) != mode => Ok(chmod(at, mode)?),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A guard for the socket at `at`, or none where the file system or its rules forbid hard links.
+fn link_guard(at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>> {
+    for _ in 0..2 {
+        match linkat(CWD, at, CWD, &guard, AtFlags::empty()) {
+            Ok(()) => return Some(guard),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(_) => return None,
+        }
+        // Left by a killed fd3: whoever is alive would have been found at the path itself.
+        if !lstat(&guard).is_ok_and(|stat| is_socket(&stat)) || unlink(&guard).is_err() {
+            return None;
+        }
+    }
+    None
+}
+
+fn guard_of(path: &[u8]) -> Vec<u8> {
+    let (dir, name) = split(path);
+    [dir, b".", name, b".fd3"].concat()
+}
+
+/// The folder with its slash, or nothing, and the last name.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    path.split_at(start)
+}
+
+fn is_socket(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Socket
+}
+
+// Not the same width everywhere.
+#[allow(clippy::unnecessary_cast)]
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+impl BoundPath {
+    /// Whether the path still names our socket.
+    pub fn state(&self) -> State {
+        match lstat(&self.path) {
+            Ok(stat) if identity(&stat) == (self.dev, self.ino) => State::Intact,
+            Ok(_) => State::Replaced,
+            Err(_) => State::Missing,
+        }
+    }
+
+    /// Puts our socket back at its path, in one step, over another socket if need be.
+    pub fn restore(&mut self) -> Result<(), Trouble> {
+        match lstat(&self.path) {
+            Ok(stat) if identity(&stat) == (self.dev, self.ino) => return Ok(()),
+            Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
+            Ok(_) | Err(_) => {}
+        }
+        match &self.guard {
+            Some(guard) if self.is_ours(guard) => rename(guard, &self.path)?,
+            Some(_) | None => return Err(Trouble::NoGuard),
+        }
+        self.guard = link_guard(&self.path, guard_of(&self.path));
+        Ok(())
+    }
+
+    /// Removes the path, if it is still ours, and the guard.
+    pub fn remove(&mut self) {
+        if self.is_ours(&self.path) {
+            let _ = unlink(&self.path);
+        }
+        if let Some(guard) = self.guard.take()
+            && self.is_ours(&guard)
+        {
+            let _ = unlink(&guard);
+        }
+    }
+
+    fn is_ours(&self, path: &[u8]) -> bool {
+        lstat(path).is_ok_and(|stat| identity(&stat) == (self.dev, self.ino))
+    }
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Trouble {
+        Trouble::Errno(errno)
+    }
+}
+
+impl From<rustix::io::Errno> for Trouble {
+    fn from(errno: rustix::io::Errno) -> Trouble {
+        Trouble::Errno(errno.into())
+    }
+}
