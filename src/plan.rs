@@ -138,7 +138,8 @@ pub struct Launch {
     /// The program and its arguments; never empty.
     pub command: Vec<CString>,
     pub protocols: Protocols,
-    pub stdin: Stdin,
+    /// `None`: inherited by a single worker, null for several.
+    pub stdin: Option<Stdin>,
     /// What a worker gets when fd3 dies.
     pub parent_death: Option<Signal>,
 }

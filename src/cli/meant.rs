@@ -120,15 +120,14 @@ fn protocols(given: &Given) -> Result<Protocols, Error> {
 
 fn readiness(typed: &Typed) -> Result<Readiness, Error> {
     let start_timeout = or(typed, "start-timeout", Some(Millis::seconds(30)), timeout)?;
-    let ready = or(typed, "ready", Readiness::Alive(Millis::seconds(1)), |given| {
-        match given.text()? {
+    let ready =
+        or(typed, "ready", Readiness::Alive(Millis::seconds(1)), |given| match given.text()? {
             "notify" => Ok(Readiness::Notify(None)),
             "signal" => Ok(Readiness::Signal(None)),
             span => duration::parse(span).map(Readiness::Alive).ok_or_else(|| {
                 given.wrong(format!("accepted: {}, notify, signal", duration::ACCEPTED))
             }),
-        }
-    })?;
+        })?;
     match (ready, typed.get("start-timeout")) {
         (Readiness::Alive(_), Some(given)) => {
             Err(given.wrong("means nothing without --ready notify or --ready signal"))

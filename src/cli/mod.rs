@@ -19,8 +19,7 @@ const CONFIG_MAX: usize = 1 << 20;
 
 /// The program, from its arguments (with its own name first) to its exit status.
 pub fn main(words: Vec<OsString>) -> u8 {
-    sys::start();
-    match dispatch(words) {
+    match sys::start().and_then(|()| dispatch(words)) {
         Ok(status) => status,
         Err(error) => {
             let line = LogLine::new(LogFormat::Text, Level::Error, 0, &error.to_string());
@@ -38,7 +37,9 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
     match command.to_str() {
         Some("run") => run(rest),
         Some("help" | "--help" | "-h") => show_help(&rest),
-        Some("version" | "--version" | "-V") => show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some("version" | "--version" | "-V") => {
+            show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
         Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
         _ => {
             let what = format!("\"{}\"", command.to_string_lossy());
@@ -61,7 +62,7 @@ fn run(words: Vec<OsString>) -> Result<u8, Error> {
 
 fn read_config(name: &OsStr) -> Result<Vec<u8>, Error> {
     let path = typed::c_string(name)?;
-    sys::file::read(&path, CONFIG_MAX).map_err(|errno| {
+    sys::file::read(path.as_c_str(), CONFIG_MAX).map_err(|errno| {
         Error::system("read --config", name.to_string_lossy(), errno).of_kind(Kind::Usage)
     })
 }
@@ -79,7 +80,7 @@ fn show_help(about: &[OsString]) -> Result<u8, Error> {
 
 /// An answer goes to stdout. A reader that is gone has seen enough.
 fn show(text: &str) -> Result<u8, Error> {
-    match sys::fd::write_all(rustix::stdio::stdout(), text.as_bytes()) {
+    match sys::fd::write_stdout(text.as_bytes()) {
         Ok(()) => Ok(0),
         Err(errno) if errno.0 == libc::EPIPE => Ok(0),
         Err(errno) => Err(Error::system("write to", "stdout", errno)),

@@ -38,53 +38,102 @@ const fn often(
 
 /// Of `fd3 run`.
 pub(super) const RUN: &[Opt] = &[
-    often("listen", Some('l'), Some("ADDR[,OPTION]..."), &[
-        "hold this socket; the first one is fd 3, the next one fd 4, ...",
-        "  :80  127.0.0.1:80  [::1]:80  tcp://...  tcp4://...  tcp6://...",
-        "  udp://...  unix:/path  unix:@abstract  seqpacket:/path  unixgram:/path",
-        "  vsock://CID:PORT  fd:N  fd:NAME (what fd3 itself inherited)",
-        "options: name= backlog= mode= user= group= reuseport freebind v6only",
-        "  device= nodelay defer-accept= fastopen= keepalive",
-    ]),
-    once("workers", Some('w'), Some("N|auto"), &[
-        "how many workers (1); auto: as many as this process may use CPUs",
-    ]),
-    once("protocol", None, Some("NAME[,NAME]..."), &[
-        "how a worker is told of its sockets (listen): listen (LISTEN_FDS),",
-        "  plain (not at all), starter, einhorn, socketmaster, goatflap, gograceful,",
-        "  goagain, nginx, php-fpm",
-    ]),
-    once("ready", None, Some("DURATION|notify|signal"), &[
-        "when a worker is ready (1s): alive for so long, or READY=1 before that;",
-        "  notify: READY=1 (sd_notify) only; signal: it signals fd3",
-    ]),
-    once("start-timeout", None, Some("DURATION|none"), &[
-        "how long ready may take with --ready notify or signal (30s)",
-    ]),
-    once("restart", None, Some("WHEN"), &[
-        "which workers are started again: always (default), on-failure, never",
-    ]),
-    once("backoff", None, Some("MIN..MAX"), &[
-        "the wait before a crashed worker's restart, doubling (100ms..30s)",
-    ]),
-    once("respawn-limit", None, Some("N/TIME|none"), &[
-        "more restarts of one slot than this, and fd3 gives up (5/60s)",
-    ]),
+    often(
+        "listen",
+        Some('l'),
+        Some("ADDR[,OPTION]..."),
+        &[
+            "hold this socket; the first one is fd 3, the next one fd 4, ...",
+            "  :80  127.0.0.1:80  [::1]:80  tcp://...  tcp4://...  tcp6://...",
+            "  udp://...  unix:/path  unix:@abstract  seqpacket:/path  unixgram:/path",
+            "  vsock://CID:PORT  fd:N  fd:NAME (what fd3 itself inherited)",
+            "options: name= backlog= mode= user= group= reuseport freebind v6only",
+            "  device= nodelay defer-accept= fastopen= keepalive",
+        ],
+    ),
+    once(
+        "workers",
+        Some('w'),
+        Some("N|auto"),
+        &["how many workers (1); auto: as many as this process may use CPUs"],
+    ),
+    once(
+        "protocol",
+        None,
+        Some("NAME[,NAME]..."),
+        &[
+            "how a worker is told of its sockets (listen): listen (LISTEN_FDS),",
+            "  plain (not at all), starter, einhorn, socketmaster, goatflap, gograceful,",
+            "  goagain, nginx, php-fpm",
+        ],
+    ),
+    once(
+        "ready",
+        None,
+        Some("DURATION|notify|signal"),
+        &[
+            "when a worker is ready (1s): alive for so long, or READY=1 before that;",
+            "  notify: READY=1 (sd_notify) only; signal: it signals fd3",
+        ],
+    ),
+    once(
+        "start-timeout",
+        None,
+        Some("DURATION|none"),
+        &["how long ready may take with --ready notify or signal (30s)"],
+    ),
+    once(
+        "restart",
+        None,
+        Some("WHEN"),
+        &["which workers are started again: always (default), on-failure, never"],
+    ),
+    once(
+        "backoff",
+        None,
+        Some("MIN..MAX"),
+        &["the wait before a crashed worker's restart, doubling (100ms..30s)"],
+    ),
+    once(
+        "respawn-limit",
+        None,
+        Some("N/TIME|none"),
+        &["more restarts of one slot than this, and fd3 gives up (5/60s)"],
+    ),
     once("stop-signal", None, Some("SIGNAL"), &["what tells a worker to stop (TERM)"]),
-    once("stop-timeout", None, Some("DURATION|none"), &[
-        "how long a stop may take before workers are killed (8s)",
-    ]),
-    once("stdin", None, Some("inherit|null"), &[
-        "a worker's stdin (inherit with one worker, null with more)",
-    ]),
-    once("parent-death", None, Some("SIGNAL|none"), &["what a worker gets if fd3 is killed (TERM)"]),
-    often("on", None, Some("SIGNAL=ACTION"), &[
-        "what fd3 does on a signal: stop, drain (no time limit), stop-now, ignore,",
-        "  forward, forward:SIGNAL, reload, upgrade, up, down",
-    ]),
-    once("config", None, Some("FILE"), &[
-        "read options from a file, one a line without the dashes: listen :80",
-    ]),
+    once(
+        "stop-timeout",
+        None,
+        Some("DURATION|none"),
+        &["how long a stop may take before workers are killed (8s)"],
+    ),
+    once(
+        "stdin",
+        None,
+        Some("inherit|null"),
+        &["a worker's stdin (inherit with one worker, null with more)"],
+    ),
+    once(
+        "parent-death",
+        None,
+        Some("SIGNAL|none"),
+        &["what a worker gets if fd3 is killed (TERM)"],
+    ),
+    often(
+        "on",
+        None,
+        Some("SIGNAL=ACTION"),
+        &[
+            "what fd3 does on a signal: stop, drain (no time limit), stop-now, ignore,",
+            "  forward, forward:SIGNAL, reload, upgrade, up, down",
+        ],
+    ),
+    once(
+        "config",
+        None,
+        Some("FILE"),
+        &["read options from a file, one a line without the dashes: listen :80"],
+    ),
     once("log", None, Some("text|json"), &["how log lines on stderr look (text)"]),
     once("quiet", Some('q'), None, &["log errors only"]),
     once("verbose", Some('v'), None, &["log every start, exit and signal"]),

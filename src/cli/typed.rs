@@ -91,7 +91,8 @@ pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<
         let value = value.trim_ascii();
         let known = by_long(table, &long).filter(|opt| !matches!(opt.long, "config" | "help"));
         let Some(opt) = known else {
-            let wrong = format!("\"{long}\": unknown option; accepted: long options without dashes");
+            let wrong =
+                format!("\"{long}\": unknown option; accepted: long options without dashes");
             return Err(Error::usage(place(), wrong));
         };
         if opt.value.is_some() == value.is_empty() {

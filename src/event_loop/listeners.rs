@@ -188,6 +188,11 @@ impl Listener {
         if self.stream { queue(self.fd.as_fd()) } else { None }
     }
 
+    /// Dead for good: it could not be repaired.
+    pub fn is_dead(&self) -> bool {
+        self.told == Some(What::ShutDown)
+    }
+
     fn open(plan: &Listen, inherited: &Inherited, taken: &mut Vec<i32>) -> Result<Listener, Error> {
         if let Address::Inherited(which) = &plan.address {
             return Listener::adopt(plan, which, inherited, taken);

@@ -1,5 +1,166 @@
-//! Where `sys` and `supervisor` meet. Carries out; decides nothing.
-#![allow(dead_code)]
+//! Where the kernel and the supervisor meet: facts in, actions out. Decides nothing.
+//!
+//! One thread, one epoll, level-triggered, with the supervisor's next deadline as its timeout: an idle
+//! fd3 makes no system call. In each turn notifications and reports come before signals, and both
+//! before children's ends, so that what a worker said or did last still counts.
 
+mod children;
+mod guard;
+mod launch;
 mod listen;
 mod listeners;
+mod log;
+mod setup;
+mod token;
+
+pub(crate) use self::setup::Setup;
+
+use self::launch::Launcher;
+use self::listeners::Listeners;
+use self::log::Log;
+use self::token::Token;
+use crate::error::Errno;
+use crate::pid_map::PidMap;
+use crate::supervisor::{Action, Actions, Event, Sender, Supervisor, Target};
+use crate::sys::epoll::Epoll;
+use crate::sys::notify::NotifySocket;
+use crate::sys::signal::SignalFd;
+use crate::sys::{clock, process, signal};
+use crate::units::{Millis, Pid, Signal};
+
+/// The service: from here on nothing may end fd3 but the supervisor.
+pub(crate) struct EventLoop {
+    supervisor: Supervisor,
+    actions: Actions,
+    epoll: Epoll,
+    signals: SignalFd,
+    launcher: Launcher,
+    /// Gone once fd3 stops.
+    listeners: Option<Listeners>,
+    /// The workers' notify sockets.
+    notify: PidMap<NotifySocket>,
+    log: Log,
+    own_pid: Pid,
+    /// Children may have ended that nobody looked at yet.
+    children_ended: bool,
+    finished: Option<u8>,
+}
+
+impl EventLoop {
+    /// Serves until the supervisor is finished; its exit status.
+    pub(crate) fn run(mut self) -> u8 {
+        self.tell(Event::Begin);
+        let mut due = Vec::new();
+        while self.finished.is_none() {
+            due.clear();
+            if let Err(errno) = self.wait(&mut due) {
+                // It has no failure that trying again would mend; the workers are told by our death.
+                self.log.cannot_wait(errno);
+                return EXIT_OWN_FAILURE;
+            }
+            self.turn(&due);
+        }
+        self.close_listeners();
+        self.finished.unwrap_or(EXIT_OWN_FAILURE)
+    }
+
+    fn wait(&mut self, due: &mut Vec<Token>) -> Result<(), Errno> {
+        let now = now();
+        let timeout = match self.supervisor.deadline() {
+            _ if self.children_ended => Some(0),
+            deadline => deadline.map(|at| at.since(now).0),
+        };
+        let ready = self.epoll.wait(timeout)?;
+        due.extend(ready.iter().map(|event| Token::from_bits(event.data.u64())));
+        Ok(())
+    }
+
+    fn turn(&mut self, due: &[Token]) {
+        if due.contains(&Token::Reports) {
+            self.read_reports();
+        }
+        for token in due {
+            if let Token::Notify(pid) = token {
+                self.read_notices(*pid);
+            }
+        }
+        if due.contains(&Token::Signals) {
+            self.read_signals();
+        }
+        if self.children_ended {
+            self.look_after_children();
+        }
+        if due.iter().any(|token| matches!(token, Token::Listener(_) | Token::Paths)) {
+            self.guard_listeners();
+        }
+        if self.supervisor.deadline().is_some_and(|at| at <= now()) {
+            self.tell(Event::TimePassed);
+        }
+    }
+
+    /// Tells the supervisor a fact and carries out what it asks for, until it asks for no more.
+    fn tell(&mut self, event: Event) {
+        self.supervisor.handle(now(), event, &mut self.actions);
+        while let Some(action) = self.actions.pop_front() {
+            if let Some(answer) = self.carry_out(action) {
+                self.supervisor.handle(now(), answer, &mut self.actions);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
+            Action::Signal { pid, signal, to } => self.send(pid, signal, to),
+            Action::CloseListeners => self.close_listeners(),
+            Action::Say(fact) => self.log.tell(&fact),
+            Action::Finish { status } => self.finished = Some(status),
+        }
+        None
+    }
+
+    fn send(&self, pid: Pid, signal: Signal, to: Target) {
+        let sent = match to {
+            Target::Process => signal::send(pid.0, signal.0),
+            Target::Group => signal::send_to_group(pid.0, signal.0),
+        };
+        match sent {
+            // ESRCH: the group of one that ended before it had a group of its own.
+            Ok(()) | Err(Errno(libc::ESRCH)) => {}
+            Err(errno) => self.log.cannot_signal(pid, signal, errno),
+        }
+    }
+
+    fn close_listeners(&mut self) {
+        if let Some(listeners) = self.listeners.take() {
+            listeners.close();
+        }
+    }
+
+    fn read_signals(&mut self) {
+        // What does not fit stays readable, and comes with the next turn.
+        let received = match self.signals.read() {
+            Ok(received) => received,
+            Err(errno) => return self.log.cannot_read_signals(errno),
+        };
+        for one in received {
+            match (one.signal, one.sender) {
+                (libc::SIGCHLD, _) => self.children_ended = true,
+                // Our own doing: SIGPIPE from a write that told us EPIPE as well.
+                (_, Some(sender)) if sender == self.own_pid.0 => {}
+                (signal, sender) => {
+                    let group = sender.and_then(process::group_of).map(Pid);
+                    let sender = Sender { pid: sender.map(Pid), group };
+                    self.tell(Event::Signalled { signal: Signal(signal), sender });
+                }
+            }
+        }
+    }
+}
+
+/// The exit status for what is fd3's own failure.
+const EXIT_OWN_FAILURE: u8 = 125;
+
+fn now() -> Millis {
+    Millis(clock::monotonic_ms())
+}

@@ -115,6 +115,33 @@ pub fn may_pass_on(variable: &[u8]) -> bool {
     })
 }
 
+/// The sockets that fd3 itself was handed (sd_listen_fds(3)), with their names: what LISTEN_PID,
+/// LISTEN_FDS and LISTEN_FDNAMES say. None if they are another process's. A missing PID is fine, for
+/// wrappers that cannot know it.
+pub fn inherited(
+    pid: Option<&str>,
+    fds: Option<&str>,
+    names: Option<&str>,
+    own: Pid,
+) -> Vec<(i32, String)> {
+    /// More than anybody passes.
+    const MOST: i32 = 65_536;
+    let for_us = pid.is_none_or(|pid| pid.is_empty() || pid.parse() == Ok(own.0));
+    let count = fds.and_then(|fds| fds.parse::<i32>().ok()).unwrap_or(0);
+    if !for_us || !(1..=MOST).contains(&count) {
+        return Vec::new();
+    }
+    let names: Vec<&str> = names.map(|names| names.split(':').collect()).unwrap_or_default();
+    let named = names.len() == count as usize;
+    (FIRST_FD..FIRST_FD + count)
+        .enumerate()
+        .map(|(index, fd)| {
+            let name = names.get(index).filter(|_| named).copied().unwrap_or("unknown");
+            (fd, String::from(name))
+        })
+        .collect()
+}
+
 /// All variables that tell `worker` of `listeners`.
 pub fn variables(protocols: &[Protocol], listeners: &[Told<'_>], worker: Worker) -> Variables {
     let mut told = Variables::default();
@@ -185,7 +212,10 @@ impl Variables {
         self.set("GOAGAIN_FD", |value| write!(value, "{FIRST_FD}"));
         self.set("GOAGAIN_NAME", |value| match first.address {
             Address::Unix { .. } => write!(value, "unix:{}->", Bare(first.address)),
-            _ => write!(value, "tcp:{}->", Bare(first.address)),
+            Address::Tcp { .. }
+            | Address::Udp { .. }
+            | Address::Vsock { .. }
+            | Address::Inherited(_) => write!(value, "tcp:{}->", Bare(first.address)),
         });
         self.set("GOAGAIN_PPID", |value| write!(value, "{}", worker.parent));
         self.set("GOAGAIN_SIGNAL", |value| write!(value, "{}", libc::SIGUSR1));
@@ -243,7 +273,11 @@ fn starter_port(value: &mut String, fd: i32, told: &Told<'_>) -> core::fmt::Resu
         Address::Tcp { ip, port } | Address::Udp { ip, port } if is_wildcard(ip) => {
             write!(value, "{port}={fd}")
         }
-        other => write!(value, "{}={fd}", Bare(other)),
+        Address::Tcp { .. }
+        | Address::Udp { .. }
+        | Address::Unix { .. }
+        | Address::Vsock { .. }
+        | Address::Inherited(_) => write!(value, "{}={fd}", Bare(told.address)),
     }
 }
 
@@ -270,12 +304,8 @@ mod tests {
             .zip(&addresses)
             .map(|((name, _), address)| Told { name, address })
             .collect();
-        let worker = Worker {
-            slot: SlotId(2),
-            generation: Generation(7),
-            serial: 41,
-            parent: Pid(100),
-        };
+        let worker =
+            Worker { slot: SlotId(2), generation: Generation(7), serial: 41, parent: Pid(100) };
         let mut variables = variables(protocols, &listeners, worker);
         assert_eq!(variables.set.remove(0), "FD3_SLOT=2");
         assert_eq!(variables.set.remove(0), "FD3_GENERATION=7");
@@ -323,11 +353,7 @@ mod tests {
                 ],
             ),
             (Protocol::Nginx, &[tcp, unix], &["NGINX=3;4;"]),
-            (
-                Protocol::PhpFpm,
-                &[tcp, unix],
-                &["FPM_SOCKETS=127.0.0.1:9130=3,/run/app.sock=4"],
-            ),
+            (Protocol::PhpFpm, &[tcp, unix], &["FPM_SOCKETS=127.0.0.1:9130=3,/run/app.sock=4"]),
         ];
         for (protocol, listen, expected) in table {
             assert_eq!(told(&[*protocol], listen).set, *expected, "{protocol:?}");
@@ -358,8 +384,31 @@ mod tests {
     }
 
     #[test]
+    fn inherited_sockets_are_ours_or_nobodys() {
+        let own = Pid(7);
+        let two = [(3, "a"), (4, "b")].map(|(fd, name)| (fd, String::from(name)));
+        let unknown = [(3, String::from("unknown"))];
+        assert_eq!(inherited(Some("7"), Some("2"), Some("a:b"), own), two);
+        assert_eq!(inherited(None, Some("2"), Some("a:b"), own), two);
+        assert_eq!(inherited(Some(""), Some("1"), None, own), unknown);
+        assert_eq!(inherited(Some("7"), Some("1"), Some("a:b"), own), unknown);
+        for (pid, fds) in [
+            (Some("8"), Some("1")),
+            (Some("x"), Some("1")),
+            (Some("7"), None),
+            (Some("7"), Some("0")),
+            (Some("7"), Some("-1")),
+            (Some("7"), Some("99999999999")),
+            (Some("7"), Some("x")),
+        ] {
+            assert_eq!(inherited(pid, fds, Some("a"), own), [], "{pid:?} {fds:?}");
+        }
+    }
+
+    #[test]
     fn what_was_inherited_is_not_passed_on() {
-        for dropped in ["LISTEN_FDS=1", "EINHORN_FD_7=9", "NOTIFY_SOCKET=@x", "NGINX=3;", "FD3_SLOT="]
+        for dropped in
+            ["LISTEN_FDS=1", "EINHORN_FD_7=9", "NOTIFY_SOCKET=@x", "NGINX=3;", "FD3_SLOT="]
         {
             assert!(!may_pass_on(dropped.as_bytes()), "{dropped}");
         }

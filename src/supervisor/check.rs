@@ -62,20 +62,18 @@ impl Supervisor {
 
     /// Every deadline has its owner, every owner its deadline.
     fn check_agenda(&self) -> Result<(), String> {
-        let workers = self.workers.iter().filter_map(|(pid, worker)| {
-            worker.phase.deadline().map(|at| (at, Due::Worker(pid)))
-        });
-        let slots = (0..).map(SlotId).zip(&self.slots).filter_map(|(id, slot)| {
-            slot.seat.deadline().map(|at| (at, Due::Slot(id)))
-        });
+        let workers = self
+            .workers
+            .iter()
+            .filter_map(|(pid, worker)| worker.phase.deadline().map(|at| (at, Due::Worker(pid))));
+        let slots = (0..)
+            .map(SlotId)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| slot.seat.deadline().map(|at| (at, Due::Slot(id))));
         let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).collect();
         wanted.sort_unstable();
         let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();
         kept.reverse();
-        if wanted == kept {
-            Ok(())
-        } else {
-            Err(format!("agenda {kept:?} instead of {wanted:?}"))
-        }
+        if wanted == kept { Ok(()) } else { Err(format!("agenda {kept:?} instead of {wanted:?}")) }
     }
 }

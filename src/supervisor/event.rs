@@ -90,24 +90,61 @@ pub enum Target {
 /// What the log tells.
 #[derive(Clone, Debug)]
 pub enum Fact {
-    Started { slot: SlotId, pid: Pid, generation: Generation },
-    Ready { slot: SlotId, pid: Pid, after: Millis },
-    NotStarted { slot: SlotId, error: Error, next: Next },
-    Exited { slot: SlotId, pid: Pid, status: Status, uptime: Millis, next: Next },
+    Started {
+        slot: SlotId,
+        pid: Pid,
+        generation: Generation,
+    },
+    Ready {
+        slot: SlotId,
+        pid: Pid,
+        after: Millis,
+    },
+    NotStarted {
+        slot: SlotId,
+        error: Error,
+        next: Next,
+    },
+    Exited {
+        slot: SlotId,
+        pid: Pid,
+        status: Status,
+        uptime: Millis,
+        next: Next,
+    },
     /// It did not get ready in time and was told to stop.
-    StartTimedOut { slot: SlotId, pid: Pid, after: Millis },
+    StartTimedOut {
+        slot: SlotId,
+        pid: Pid,
+        after: Millis,
+    },
     /// It did not stop in time and was killed.
-    StopTimedOut { slot: SlotId, pid: Pid },
+    StopTimedOut {
+        slot: SlotId,
+        pid: Pid,
+    },
     /// Even SIGKILL did not end it (it hangs in the kernel); fd3 ends without it.
-    Abandoned { slot: SlotId, pid: Pid },
+    Abandoned {
+        slot: SlotId,
+        pid: Pid,
+    },
     /// A stop began.
-    Stopping { why: StopReason, workers: usize },
+    Stopping {
+        why: StopReason,
+        workers: usize,
+    },
     /// Everyone left is killed.
-    StoppingNow { workers: usize },
+    StoppingNow {
+        workers: usize,
+    },
     /// A signal that is an order in other versions, or none of ours to obey.
-    SignalIgnored { signal: Signal },
+    SignalIgnored {
+        signal: Signal,
+    },
     /// All workers are replaced, as their listener was.
-    Replacing { workers: usize },
+    Replacing {
+        workers: usize,
+    },
 }
 
 /// Why fd3 stops.

@@ -24,9 +24,7 @@ mod worker;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-pub use self::event::{
-    Action, Actions, Event, Fact, Next, Sender, Status, StopReason, Target,
-};
+pub use self::event::{Action, Actions, Event, Fact, Next, Sender, Status, StopReason, Target};
 
 use self::agenda::{Agenda, Due};
 use self::backoff::Chance;
@@ -37,6 +35,9 @@ use crate::error::Error;
 use crate::pid_map::PidMap;
 use crate::plan::{Reaction, Readiness, Restart, Rules};
 use crate::units::{Generation, Millis, Pid, Signal, SlotId};
+
+/// The exit status for what is fd3's own failure, not a worker's.
+const EXIT_OWN_FAILURE: u8 = 125;
 
 #[derive(Debug)]
 pub struct Supervisor {
@@ -88,6 +89,20 @@ impl Supervisor {
     /// When to send `TimePassed` at the latest; `None` when nothing is due.
     pub fn deadline(&self) -> Option<Millis> {
         self.agenda.soonest()
+    }
+
+    /// Who most likely did what was just done to a listener: the only one on its way out, or the only
+    /// one there is.
+    pub fn suspect(&self) -> Option<(SlotId, Pid)> {
+        let one = |leaving: bool| {
+            let mut all = self
+                .workers
+                .iter()
+                .filter(|(_, worker)| !leaving || worker.phase.cause().is_some());
+            let first = all.next();
+            if all.next().is_none() { first } else { None }
+        };
+        one(true).or_else(|| one(false)).map(|(pid, worker)| (worker.slot, pid))
     }
 
     fn record(&mut self, now: Millis, event: Event, out: &mut Actions) {
@@ -235,6 +250,11 @@ impl Supervisor {
             self.set_seat(slot, Seat::Closed);
             return Next::Rest;
         }
+        self.start_again(now, slot)
+    }
+
+    /// After the wait that its past deserves, unless there were too many restarts already.
+    fn start_again(&mut self, now: Millis, slot: SlotId) -> Next {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
         if !place.misery.may_restart(now, self.rules.respawn_limit) {
             return Next::GiveUp(StopReason::RespawnLimit(slot));
@@ -269,9 +289,7 @@ impl Supervisor {
             Reaction::StopNow => self.asked_to_stop(now, signal, Haste::Now, out),
             Reaction::Forward(signal) => {
                 let to = Target::Process;
-                out.extend(
-                    self.workers.iter().map(|(pid, _)| Action::Signal { pid, signal, to }),
-                );
+                out.extend(self.workers.iter().map(|(pid, _)| Action::Signal { pid, signal, to }));
             }
             Reaction::Ignore => {}
             Reaction::Reload | Reaction::Upgrade | Reaction::Up | Reaction::Down => {
@@ -280,8 +298,9 @@ impl Supervisor {
         }
     }
 
-    /// Every worker makes room for another one. Where a former one still is on its way out, the slot
-    /// waits for its present worker's end, so that a slot never has more than two.
+    /// Every worker makes room for another one, which waits as after a crash: a program that breaks
+    /// its listener whenever it starts must not be started in a whirl. Where a former worker still is
+    /// on its way out, the slot waits for its present one's end, so that it never has more than two.
     fn replace_all(&mut self, now: Millis, out: &mut Actions) {
         if self.mission != Mission::Running {
             return;
@@ -291,11 +310,14 @@ impl Supervisor {
         let until = self.rules.stop_timeout.map(|limit| now.plus(limit));
         for (pid, slot) in seated {
             self.retire(pid, until, Cause::Wanted, out);
-            if let Some(place) = self.slots.get_mut(slot.0 as usize)
-                && place.leaving.is_none()
-            {
-                place.leaving = Some(pid);
-                self.vacate(slot);
+            let Some(place) = self.slots.get_mut(slot.0 as usize) else { continue };
+            if place.leaving.is_some() {
+                continue;
+            }
+            place.leaving = Some(pid);
+            if let next @ Next::GiveUp(_) = self.start_again(now, slot) {
+                self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
+                return;
             }
         }
     }

@@ -5,10 +5,10 @@
 
 use alloc::vec::Vec;
 
+use super::Supervisor;
 use super::event::{Action, Actions, Fact, Next, StopReason, Target};
 use super::slot::Seat;
 use super::worker::{Cause, Phase};
-use super::Supervisor;
 use crate::units::{Millis, Pid, Signal, SlotId};
 
 /// After SIGKILL a process that still exists hangs in the kernel; a stop goes on without it.
@@ -44,7 +44,11 @@ impl Mission {
     }
 
     /// `None` while running; else the deadline that a stop sets for a worker.
-    pub(super) fn worker_limit(self, now: Millis, timeout: Option<Millis>) -> Option<Option<Millis>> {
+    pub(super) fn worker_limit(
+        self,
+        now: Millis,
+        timeout: Option<Millis>,
+    ) -> Option<Option<Millis>> {
         match self {
             Mission::NotBegun | Mission::Running => None,
             Mission::Stopping { haste: Haste::Patient, .. } => Some(None),

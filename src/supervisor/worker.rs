@@ -19,12 +19,22 @@ pub(super) struct Worker {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Ready, or too slow, at `until`: the plan's readiness tells which.
-    Starting { until: Option<Millis> },
-    Ready { since: Millis },
+    Starting {
+        until: Option<Millis>,
+    },
+    Ready {
+        since: Millis,
+    },
     /// Told to stop; killed at `until`.
-    Draining { until: Option<Millis>, cause: Cause },
+    Draining {
+        until: Option<Millis>,
+        cause: Cause,
+    },
     /// Sent SIGKILL; waited for in vain at `until`.
-    Killed { until: Option<Millis>, cause: Cause },
+    Killed {
+        until: Option<Millis>,
+        cause: Cause,
+    },
 }
 
 /// Why a worker was told to stop.

@@ -1,7 +1,7 @@
 //! Waiting, level-triggered, with a deadline.
 
-use rustix::event::epoll;
 use rustix::event::Timespec;
+use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 
 use crate::error::Errno;

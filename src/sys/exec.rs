@@ -14,10 +14,14 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
     let name = command.to_bytes();
     if name.is_empty() {
-        return Err(Error::refused(DOING, "\"\"", "the command's name is empty").of_kind(Kind::NotFound));
+        return Err(
+            Error::refused(DOING, "\"\"", "the command's name is empty").of_kind(Kind::NotFound)
+        );
     }
     if name.contains(&b'/') {
-        return executable(command).map(|()| command.to_owned()).map_err(|errno| error(command, errno));
+        return executable(command)
+            .map(|()| command.to_owned())
+            .map_err(|errno| error(command, errno));
     }
     let mut found_but = None;
     for folder in path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {

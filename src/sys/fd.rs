@@ -1,6 +1,6 @@
 //! Descriptors at start-up: which are ours, which are to go, and none of ours on 0 to 2.
 
-use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
@@ -65,6 +65,11 @@ fn move_to(fd: OwnedFd, number: RawFd) -> Result<(), Errno> {
     // SAFETY: raw was ours, into_raw_fd gave it up, nobody else closes it.
     unsafe { libc::close(raw) };
     Ok(())
+}
+
+/// Its number.
+pub fn number(fd: impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
 }
 
 /// A copy at `lowest` or above: out of the way of the numbers that a child fills.
@@ -132,4 +137,16 @@ fn listed() -> Result<Vec<RawFd>, Errno> {
 pub fn close_number(number: RawFd) {
     // SAFETY: by contract the number was inherited, so no object of ours owns it.
     unsafe { libc::close(number) };
+}
+
+/// Writes all of it to stdout, waiting for whoever reads.
+pub fn write_stdout(mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(rustix::stdio::stdout(), bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }

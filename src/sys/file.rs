@@ -8,7 +8,7 @@ use rustix::io::read as read_some;
 const CHUNK: usize = 4096;
 
 /// All bytes of the file, unless it is longer than `limit`: then EFBIG.
-pub fn read(path: &str, limit: usize) -> Result<Vec<u8>, Errno> {
+pub fn read(path: impl rustix::path::Arg, limit: usize) -> Result<Vec<u8>, Errno> {
     let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
     loop {

@@ -3,24 +3,32 @@
 #![allow(unsafe_code)]
 #![allow(dead_code)]
 
-pub mod file;
-pub mod inotify;
-pub mod queue;
-pub mod socket;
-pub mod unix_path;
-
 pub mod clock;
 pub mod epoll;
 pub mod exec;
 pub mod fd;
+pub mod file;
+pub mod inotify;
 pub mod notify;
 pub mod process;
+pub mod queue;
 pub mod signal;
+pub mod socket;
 pub mod spawn;
 pub mod stderr;
+pub mod unix_path;
 pub mod wait;
 
-use crate::error::Errno;
+use crate::error::{Errno, Error};
+
+/// The first thing a process of ours does: from here on no signal is lost, none inherited is ignored,
+/// and nothing of ours lands on 0 to 2.
+pub fn start() -> Result<(), Error> {
+    signal::block_all();
+    signal::reset_dispositions();
+    fd::reserve_standard()
+        .map_err(|errno| Error::system("reserve", "the descriptors 0 to 2", errno))
+}
 
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Errno {

@@ -38,6 +38,11 @@ pub(super) fn restore_descriptor_limit(limit: Rlimit) -> Result<(), Errno> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
+/// The CPUs that this process may use: its affinity, and its cgroup's quota rounded down; at least 1.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Something that differs from run to run.
 pub fn seed() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

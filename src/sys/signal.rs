@@ -40,9 +40,7 @@ pub fn reset_dispositions() {
         let old = core::ptr::null_mut::<u64>();
         // SAFETY: the kernel reads a sigaction from DEFAULT and writes nothing. SIGKILL and SIGSTOP
         // are refused, which is fine.
-        unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, SET_BYTES)
-        };
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, SET_BYTES) };
     }
 }
 
@@ -65,8 +63,7 @@ impl SignalFd {
     pub fn new() -> Result<SignalFd, Errno> {
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         // SAFETY: the kernel reads SET_BYTES from ALL.
-        let fd =
-            unsafe { libc::syscall(libc::SYS_signalfd4, -1, ALL.as_ptr(), SET_BYTES, flags) };
+        let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, ALL.as_ptr(), SET_BYTES, flags) };
         if fd < 0 {
             return Err(last_errno());
         }

@@ -69,7 +69,11 @@ fn write_shared(line: &[u8]) -> Result<usize, Code> {
     match rustix::io::pwritev2(stderr(), &parts, u64::MAX, ReadWriteFlags::NOWAIT) {
         // Not for this kind of file (EOPNOTSUPP), or before Linux 4.14, or forbidden.
         Err(Code::OPNOTSUPP | Code::NOSYS | Code::INVAL | Code::PERM) => {
-            if has_room(stderr()) { rustix::io::write(stderr(), line) } else { Err(Code::AGAIN) }
+            if has_room(stderr()) {
+                rustix::io::write(stderr(), line)
+            } else {
+                Err(Code::AGAIN)
+            }
         }
         answer => answer,
     }

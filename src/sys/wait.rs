@@ -1,7 +1,7 @@
 //! Finds and reaps children. Decides nothing.
 
-use crate::error::Errno;
 use super::checked;
+use crate::error::Errno;
 
 /// A child that has ended, not reaped yet.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,93 @@
+//! Workers come and go: spawns them, hears what they say, finds them when they end, and reaps everyone
+//! else's orphans on the way.
+
+use super::{EventLoop, Token, process};
+use crate::protocol::notify;
+use crate::supervisor::{Event, Status};
+use crate::sys::epoll::Interest;
+use crate::sys::wait::{self, Ended, How};
+use crate::units::{Generation, Pid, Signal, SlotId};
+
+/// Children looked after in one turn; a flood of orphans must not keep signals waiting.
+const REAPED_AT_ONCE: usize = 64;
+/// Datagrams of one worker read in one turn.
+const HEARD_AT_ONCE: usize = 16;
+
+impl EventLoop {
+    pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
+        let listeners = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
+        match self.launcher.start(slot, generation, listeners) {
+            Err(error) => Event::SpawnFailed { slot, error },
+            Ok((pid, socket)) => {
+                let token = Token::Notify(pid).bits();
+                if let Err(errno) = self.epoll.add(socket.fd(), token, Interest::IN) {
+                    self.log.cannot_hear(slot, pid, errno);
+                }
+                self.notify.insert(pid, socket);
+                Event::Spawned { slot, pid }
+            }
+        }
+    }
+
+    /// What children report that never became COMMAND.
+    pub(super) fn read_reports(&mut self) {
+        while let Some(report) = self.launcher.reports().next() {
+            let error = self.launcher.failure(report);
+            self.tell(Event::ExecFailed { pid: Pid(report.pid), error });
+        }
+    }
+
+    /// What a worker says. Only its own user and root are heard.
+    pub(super) fn read_notices(&mut self, pid: Pid) {
+        let own_user = process::own_user();
+        for _ in 0..HEARD_AT_ONCE {
+            let Some(datagram) = self.notify.get(pid).and_then(|socket| socket.next()) else {
+                return;
+            };
+            let counts = datagram.filter(|datagram| [0, own_user].contains(&datagram.user));
+            let notice = counts.and_then(|datagram| notify::parse(&datagram.text));
+            if notice.is_some_and(|notice| notice.ready) {
+                self.tell(Event::Ready { pid });
+            }
+        }
+    }
+
+    /// A bounded round; what is left over is for the next turn.
+    pub(super) fn look_after_children(&mut self) {
+        for _ in 0..REAPED_AT_ONCE {
+            match wait::peek() {
+                Ok(Some(ended)) => self.ended(ended),
+                Ok(None) => {
+                    self.children_ended = false;
+                    return;
+                }
+                Err(errno) => {
+                    self.children_ended = false;
+                    return self.log.cannot_reap(errno);
+                }
+            }
+        }
+    }
+
+    /// It is reaped last: until then its PID is its own, and signals to its group reach nobody else.
+    fn ended(&mut self, ended: Ended) {
+        let pid = Pid(ended.pid);
+        if self.notify.get(pid).is_some() {
+            self.read_reports();
+            self.read_notices(pid);
+            self.notify.remove(pid);
+            let status = match ended.how {
+                How::Exited(code) => Status::Exited(code),
+                How::Killed(signal) => Status::Killed(Signal(signal)),
+            };
+            let replaced = self.check_listeners(Some(pid));
+            self.tell(Event::Exited { pid, status });
+            if replaced {
+                self.tell(Event::ListenerReplaced);
+            }
+        }
+        if let Err(errno) = wait::reap(ended.pid) {
+            self.log.cannot_reap(errno);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Guards what is shared: when a worker has hurt a listener, it is mended and told who did it.
+
+use super::listeners::Listeners;
+use super::{EventLoop, Token};
+use crate::error::Errno;
+use crate::protocol::activation::FIRST_FD;
+use crate::supervisor::Event;
+use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::fd;
+use crate::units::Pid;
+
+impl EventLoop {
+    /// The kernel said that something happened to a listener.
+    pub(super) fn guard_listeners(&mut self) {
+        if self.check_listeners(None) {
+            self.tell(Event::ListenerReplaced);
+        }
+    }
+
+    /// Mends what is damaged. `true`: a socket had to be replaced, the workers' is dead. `ended` is the
+    /// worker that has just ended, if one has.
+    pub(super) fn check_listeners(&mut self, ended: Option<Pid>) -> bool {
+        let Some(listeners) = &mut self.listeners else { return false };
+        let damages = listeners.check();
+        let culprit = ended.or_else(|| self.supervisor.suspect().map(|(_, pid)| pid));
+        for damage in &damages {
+            self.log.damage(damage, listeners, culprit);
+        }
+        let replaced = damages.iter().any(|damage| damage.replaced_socket);
+        let watched = if damages.is_empty() { Ok(()) } else { watch(&self.epoll, listeners) };
+        if let Err(errno) = watched {
+            self.log.cannot_watch(errno);
+        }
+        replaced
+    }
+}
+
+/// Puts the listeners out of the way of the numbers that workers get, and asks to be woken when one of
+/// them dies (EPOLLHUP comes unasked; a unix socket shut for reading says RDHUP). A waiting connection
+/// wakes nobody here.
+pub(super) fn watch(epoll: &Epoll, listeners: &mut Listeners) -> Result<(), Errno> {
+    let reserved = FIRST_FD + listeners.all.len() as i32;
+    for (index, listener) in (0..).zip(&mut listeners.all) {
+        if fd::number(&listener.fd) < reserved {
+            listener.fd = fd::copy_above(&listener.fd, reserved)?;
+        }
+        // A second time, or on one that is dead for good: it is watched already, or need not be.
+        let _ = epoll.delete(&listener.fd);
+        if !listener.is_dead() {
+            epoll.add(&listener.fd, Token::Listener(index).bits(), Interest::RDHUP)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Makes a worker of a slot: finds COMMAND, makes its environment and its notify socket, forks.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::Rlimit;
+
+use super::listeners::Listener;
+use crate::error::Error;
+use crate::plan::Launch;
+use crate::protocol::activation::{Told, Worker, may_pass_on, variables};
+use crate::sys::exec;
+use crate::sys::notify::NotifySocket;
+use crate::sys::spawn::{self, Child, Report, Reports, Step};
+use crate::units::{Generation, Pid, SlotId};
+
+pub(super) struct Launcher {
+    launch: Launch,
+    /// What fd3 passes on of its own environment.
+    environment: Vec<CString>,
+    path: Option<Vec<u8>>,
+    /// For fd 0; `None` leaves what is there.
+    stdin: Option<OwnedFd>,
+    descriptor_limit: Option<Rlimit>,
+    reports: Reports,
+    own_pid: Pid,
+    /// Workers started so far.
+    serial: u64,
+    /// COMMAND's file, as it was last found.
+    program: CString,
+}
+
+impl Launcher {
+    /// Finds COMMAND for the first time: an fd3 that cannot start anything does not start.
+    pub(super) fn new(
+        launch: Launch,
+        stdin: Option<OwnedFd>,
+        descriptor_limit: Option<Rlimit>,
+        reports: Reports,
+        own_pid: Pid,
+    ) -> Result<Launcher, Error> {
+        let path = std::env::var_os("PATH").map(OsStringExt::into_vec);
+        let environment = std::env::vars_os()
+            .map(|(name, value)| {
+                let mut variable = name.into_vec();
+                variable.push(b'=');
+                variable.append(&mut value.into_vec());
+                variable
+            })
+            .filter(|variable| may_pass_on(variable))
+            // The environment's own strings have no NUL inside.
+            .filter_map(|variable| CString::new(variable).ok())
+            .collect();
+        let program = find(&launch, path.as_deref())?;
+        let serial = 0;
+        Ok(Launcher {
+            launch,
+            environment,
+            path,
+            stdin,
+            descriptor_limit,
+            reports,
+            own_pid,
+            serial,
+            program,
+        })
+    }
+
+    pub(super) fn start(
+        &mut self,
+        slot: SlotId,
+        generation: Generation,
+        listeners: &[Listener],
+    ) -> Result<(Pid, NotifySocket), Error> {
+        self.program = find(&self.launch, self.path.as_deref())?;
+        let socket =
+            NotifySocket::new().map_err(|errno| Error::system("make", "a notify socket", errno))?;
+        let worker = Worker { slot, generation, serial: self.serial + 1, parent: self.own_pid };
+        let told: Vec<Told<'_>> = listeners
+            .iter()
+            .map(|listener| Told { name: &listener.name, address: &listener.address })
+            .collect();
+        let mut variables = variables(&self.launch.protocols, &told, worker);
+        variables.set.push(format!("NOTIFY_SOCKET={}", socket.address()));
+        // None has a NUL inside: an address or a name that has one is refused on the command line.
+        let added: Vec<CString> =
+            variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
+        let descriptors: Vec<BorrowedFd<'_>> =
+            listeners.iter().map(|listener| listener.fd.as_fd()).collect();
+        let child = Child {
+            program: &self.program,
+            arguments: &self.launch.command,
+            inherited: &self.environment,
+            added: &added,
+            own_pid: &variables.own_pid,
+            descriptors: &descriptors,
+            stdin: self.stdin.as_ref().map(AsFd::as_fd),
+            parent_death: self.launch.parent_death.map(|signal| signal.0),
+            descriptor_limit: self.descriptor_limit,
+        };
+        let pid = spawn::fork(&child, &self.reports)
+            .map_err(|errno| Error::system("fork", "a worker", errno))?;
+        self.serial += 1;
+        Ok((Pid(pid), socket))
+    }
+
+    pub(super) fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// What a child's report means.
+    pub(super) fn failure(&self, report: Report) -> Error {
+        match report.step {
+            Step::Prepare => Error::system("prepare", "a worker", report.errno),
+            Step::Execute => exec::error(&self.program, report.errno),
+        }
+    }
+}
+
+fn find(launch: &Launch, path: Option<&[u8]>) -> Result<CString, Error> {
+    match launch.command.first() {
+        Some(command) => exec::find(command, path),
+        None => Err(Error::usage("COMMAND", "missing")),
+    }
+}

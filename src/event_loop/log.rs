@@ -1,0 +1,225 @@
+//! What the log tells, and how much it matters. A full or closed stderr loses lines, nothing else; how
+//! many were lost is told when there is room again.
+
+use core::cell::Cell;
+
+use super::listeners::{Damage, Listeners, What};
+use crate::error::Errno;
+use crate::plan::{Level, LogPlan};
+use crate::protocol::address::Address;
+use crate::protocol::log_line::LogLine;
+use crate::protocol::signal_name;
+use crate::supervisor::{Fact, Next, Status, StopReason};
+use crate::sys::clock;
+use crate::sys::stderr::Stderr;
+use crate::units::{Pid, Signal, SlotId};
+
+pub(super) struct Log {
+    plan: LogPlan,
+    stderr: Stderr,
+    lost: Cell<u64>,
+}
+
+impl Log {
+    pub(super) fn new(plan: LogPlan) -> Log {
+        Log { plan, stderr: Stderr::new(), lost: Cell::new(0) }
+    }
+
+    pub(super) fn tell(&self, fact: &Fact) {
+        let level = level(fact);
+        if level <= self.plan.level {
+            self.write(words(fact, |message| self.line(level, message)));
+        }
+    }
+
+    /// Where clients can come from. A port that nobody could know is told even to the quiet.
+    pub(super) fn listening(&self, listeners: &Listeners) {
+        for (fd, listener) in (3..).zip(&listeners.all) {
+            let chosen = is_port_zero(&listener.listen.address);
+            self.write_at(if chosen { Level::Notice } else { Level::Info }, "listening", |line| {
+                line.text("address", &listener.address.to_string())
+                    .text("name", &listener.name)
+                    .number("fd", fd)
+            });
+            if listener.path.as_ref().is_some_and(|path| !path.public) {
+                self.write_at(Level::Warn, "socket has a hidden name", |line| {
+                    line.text("address", &listener.address.to_string())
+                        .text("why", "a stale socket was replaced without the right to chroot")
+                });
+            }
+        }
+    }
+
+    pub(super) fn damage(&self, damage: &Damage, listeners: &Listeners, by: Option<Pid>) {
+        let message = match damage.what {
+            What::BacklogShrunk { .. } => "a worker shrank a listener's backlog",
+            What::ShutDown => "a worker shut a listener down",
+            What::PathMissing => "a worker removed a listener's path",
+            What::PathReplaced => "somebody replaced a listener's path",
+        };
+        self.write_at(Level::Warn, message, |mut line| {
+            if let Some(listener) = listeners.all.get(damage.listener) {
+                line = line.text("address", &listener.address.to_string());
+            }
+            if let What::BacklogShrunk { from, to } = damage.what {
+                line = line.number("from", from).number("to", to);
+            }
+            line = match by {
+                Some(pid) => line.number("pid", pid),
+                None => line.text("pid", "unknown"),
+            };
+            match &damage.repaired {
+                Ok(()) => line.text("repaired", "yes"),
+                Err(error) => line.text("repaired", "no").text("error", &error.to_string()),
+            }
+        });
+    }
+
+    pub(super) fn cannot_signal(&self, pid: Pid, signal: Signal, errno: Errno) {
+        self.write_at(Level::Warn, "cannot signal a worker", |line| {
+            line.number("pid", pid)
+                .text("signal", &signal_name::name(signal))
+                .text("error", &errno.to_string())
+        });
+    }
+
+    pub(super) fn cannot_hear(&self, slot: SlotId, pid: Pid, errno: Errno) {
+        self.write_at(Level::Warn, "cannot hear a worker's notifications", |line| {
+            line.number("slot", slot).number("pid", pid).text("error", &errno.to_string())
+        });
+    }
+
+    pub(super) fn cannot_watch(&self, errno: Errno) {
+        self.trouble("cannot watch the listeners", errno);
+    }
+
+    pub(super) fn cannot_reap(&self, errno: Errno) {
+        self.trouble("cannot reap a child", errno);
+    }
+
+    pub(super) fn cannot_read_signals(&self, errno: Errno) {
+        self.trouble("cannot read signals", errno);
+    }
+
+    pub(super) fn cannot_wait(&self, errno: Errno) {
+        self.trouble("cannot wait for events", errno);
+    }
+
+    fn trouble(&self, message: &str, errno: Errno) {
+        self.write_at(Level::Error, message, |line| line.text("error", &errno.to_string()));
+    }
+
+    fn line(&self, level: Level, message: &str) -> LogLine {
+        LogLine::new(self.plan.format, level, clock::realtime_ms(), message)
+    }
+
+    fn write_at(&self, level: Level, message: &str, rest: impl FnOnce(LogLine) -> LogLine) {
+        if level <= self.plan.level {
+            self.write(rest(self.line(level, message)));
+        }
+    }
+
+    fn write(&self, line: LogLine) {
+        let lost = self.lost.get();
+        if lost > 0 {
+            let told = self.line(Level::Warn, "log lines were lost").number("count", lost).finish();
+            if !self.stderr.write(told.as_bytes()) {
+                self.lost.set(lost + 1);
+                return;
+            }
+            self.lost.set(0);
+        }
+        if !self.stderr.write(line.finish().as_bytes()) {
+            self.lost.set(self.lost.get() + 1);
+        }
+    }
+}
+
+fn is_port_zero(address: &Address) -> bool {
+    match address {
+        Address::Tcp { port, .. } | Address::Udp { port, .. } => *port == 0,
+        Address::Unix { .. } | Address::Vsock { .. } | Address::Inherited(_) => false,
+    }
+}
+
+fn level(fact: &Fact) -> Level {
+    match fact {
+        Fact::Started { .. } | Fact::Ready { .. } => Level::Info,
+        Fact::NotStarted { next: Next::GiveUp(StopReason::CannotStart), .. } => Level::Error,
+        Fact::Exited { next: Next::Asked, .. } => Level::Info,
+        Fact::Exited { next: Next::Rest, status: Status::Exited(0), .. } => Level::Info,
+        Fact::NotStarted { .. } | Fact::Exited { .. } => Level::Warn,
+        Fact::StartTimedOut { .. } | Fact::StopTimedOut { .. } => Level::Warn,
+        Fact::Abandoned { .. } => Level::Error,
+        Fact::Stopping { why: StopReason::RespawnLimit(_), .. } => Level::Error,
+        Fact::Stopping { .. } => Level::Info,
+        Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replacing { .. } => {
+            Level::Warn
+        }
+    }
+}
+
+fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
+    match fact {
+        Fact::Started { slot, pid, generation } => line("worker started")
+            .number("slot", slot)
+            .number("pid", pid)
+            .number("generation", generation),
+        Fact::Ready { slot, pid, after } => {
+            line("worker ready").number("slot", slot).number("pid", pid).span("after", *after)
+        }
+        // This one ends fd3, and is the only line about it.
+        Fact::NotStarted { error, next: Next::GiveUp(StopReason::CannotStart), .. } => {
+            line(&error.to_string())
+        }
+        Fact::NotStarted { slot, error, next } => next_words(
+            line("worker not started").number("slot", slot).text("error", &error.to_string()),
+            *next,
+        ),
+        Fact::Exited { slot, pid, status, uptime, next } => {
+            let line = line("worker exited").number("slot", slot).number("pid", pid);
+            let line = match status {
+                Status::Exited(code) => line.number("status", code),
+                Status::Killed(signal) => line.text("status", &signal_name::name(*signal)),
+            };
+            next_words(line.span("uptime", *uptime), *next)
+        }
+        Fact::StartTimedOut { slot, pid, after } => line("worker not ready in time, told to stop")
+            .number("slot", slot)
+            .number("pid", pid)
+            .span("after", *after),
+        Fact::StopTimedOut { slot, pid } => {
+            line("worker did not stop in time, killed").number("slot", slot).number("pid", pid)
+        }
+        Fact::Abandoned { slot, pid } => {
+            line("worker outlives SIGKILL, left behind").number("slot", slot).number("pid", pid)
+        }
+        Fact::Stopping { why, workers } => match why {
+            StopReason::Signal(signal) => line("stopping")
+                .text("signal", &signal_name::name(*signal))
+                .number("workers", workers),
+            StopReason::RespawnLimit(slot) => {
+                line("giving up: too many restarts").number("slot", slot).number("workers", workers)
+            }
+            StopReason::CannotStart => line("giving up: cannot start").number("workers", workers),
+        },
+        Fact::StoppingNow { workers } => {
+            line("stopping at once, workers are killed").number("workers", workers)
+        }
+        Fact::SignalIgnored { signal } => line("signal ignored: this version cannot do that yet")
+            .text("signal", &signal_name::name(*signal)),
+        Fact::Replacing { workers } => {
+            line("replacing all workers, their listener is dead").number("workers", workers)
+        }
+    }
+}
+
+/// What happens next, which is what a reader of the log wants to know.
+fn next_words(line: LogLine, next: Next) -> LogLine {
+    match next {
+        Next::Restart(wait) => line.span("restart-in", wait),
+        Next::Asked => line,
+        Next::Rest => line.text("restart", "no"),
+        Next::GiveUp(_) => line.text("restart", "given-up"),
+    }
+}

@@ -1,0 +1,124 @@
+//! Setup may fail, service may not: everything that can go wrong at the start goes wrong here, before
+//! any worker exists. What an error leaves behind is nothing.
+
+use super::guard::watch;
+use super::launch::Launcher;
+use super::listeners::{Inherited, Listeners};
+use super::log::Log;
+use super::token::Token;
+use super::{EventLoop, process};
+use crate::error::{Errno, Error};
+use crate::pid_map::PidMap;
+use crate::plan::{Plan, Stdin, WORKERS_MAX, Workers};
+use crate::protocol::activation::{self, FIRST_FD};
+use crate::protocol::address::{Address, Inherit};
+use crate::supervisor::{Actions, Supervisor};
+use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::fd;
+use crate::sys::signal::SignalFd;
+use crate::sys::spawn::Reports;
+use crate::units::Pid;
+
+/// Descriptors of fd3's own, besides one a listener and one a worker, with some to spare.
+const OWN_DESCRIPTORS: u64 = 64;
+
+#[derive(Debug)]
+pub(crate) struct Setup;
+
+impl Setup {
+    /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
+    pub(crate) fn new(plan: Plan) -> Result<EventLoop, Error> {
+        let inherited = inherited();
+        let adopted = adopted(&plan, &inherited);
+        fd::close_inherited(&adopted);
+        let own_pid = Pid(process::own_pid());
+        let workers = count(plan.workers);
+        let reserved = FIRST_FD + plan.listen.len() as i32;
+        let wanted = OWN_DESCRIPTORS + 2 * plan.listen.len() as u64 + 2 * u64::from(workers);
+        let limit = process::raise_descriptor_limit(wanted);
+        let stdin = match plan.launch.stdin {
+            Some(Stdin::Inherit) => None,
+            None if workers == 1 => None,
+            Some(Stdin::Null) | None => Some(fd::empty_input().map_err(cannot("stdin"))?),
+        };
+        let reports = Reports::new(reserved).map_err(cannot("a pipe"))?;
+        let launcher = Launcher::new(plan.launch, stdin, limit, reports, own_pid)?;
+        let epoll = Epoll::new().map_err(cannot("an epoll"))?;
+        let signals = SignalFd::new().map_err(cannot("a signalfd"))?;
+        let supervisor = Supervisor::new(plan.rules, workers, process::seed());
+        let mut service = EventLoop {
+            supervisor,
+            actions: Actions::new(),
+            epoll,
+            signals,
+            launcher,
+            listeners: None,
+            notify: PidMap::default(),
+            log: Log::new(plan.log),
+            own_pid,
+            children_ended: false,
+            finished: None,
+        };
+        let mut listeners = Listeners::open(&plan.listen, &inherited)?;
+        adopted.iter().filter(|number| **number >= FIRST_FD).for_each(|n| fd::close_number(*n));
+        if let Err(errno) = service.watch_all(&mut listeners) {
+            listeners.close();
+            return Err(cannot("a watch")(errno));
+        }
+        service.log.listening(&listeners);
+        service.listeners = Some(listeners);
+        Ok(service)
+    }
+}
+
+impl EventLoop {
+    fn watch_all(&self, listeners: &mut Listeners) -> Result<(), Errno> {
+        self.epoll.add(self.signals.fd(), Token::Signals.bits(), Interest::IN)?;
+        self.epoll.add(self.launcher.reports().fd(), Token::Reports.bits(), Interest::IN)?;
+        watch(&self.epoll, listeners)?;
+        match listeners.watch() {
+            Some(paths) => self.epoll.add(paths, Token::Paths.bits(), Interest::IN),
+            None => Ok(()),
+        }
+    }
+}
+
+fn cannot(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::system("make", what, errno)
+}
+
+fn count(workers: Workers) -> u32 {
+    match workers {
+        Workers::Count(count) => count,
+        Workers::Auto => u32::try_from(process::cpus()).unwrap_or(1).clamp(1, WORKERS_MAX),
+    }
+}
+
+/// The sockets that were handed to fd3 itself.
+fn inherited() -> Inherited {
+    let variable = |name| std::env::var(name).ok();
+    let (pid, fds) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
+    let names = variable("LISTEN_FDNAMES");
+    let own = Pid(process::own_pid());
+    let names = activation::inherited(pid.as_deref(), fds.as_deref(), names.as_deref(), own);
+    Inherited { names }
+}
+
+/// The numbers that `fd:N` and `fd:NAME` speak of.
+fn adopted(plan: &Plan, inherited: &Inherited) -> Vec<i32> {
+    let mut numbers = Vec::new();
+    for listen in &plan.listen {
+        match &listen.address {
+            Address::Inherited(Inherit::Number(number)) => numbers.push(*number),
+            Address::Inherited(Inherit::Name(name)) => {
+                let named = inherited.names.iter().filter(|(_, known)| known == name);
+                numbers.extend(named.map(|(number, _)| *number));
+            }
+            Address::Tcp { .. }
+            | Address::Udp { .. }
+            | Address::Unix { .. }
+            | Address::Vsock { .. } => {}
+        }
+    }
+    numbers
+}
