@@ -215,8 +215,8 @@ fn access(address: &Address, options: &Options) -> Result<Access, Error> {
     let uid = |file: &[u8], name: &str| passwd::uid_of(file, name).map(|(uid, _)| uid);
     Ok(Access {
         mode: options.mode,
-        uid: id(address, "user", options.user.as_deref(), "/etc/passwd", uid)?,
-        gid: id(address, "group", options.group.as_deref(), "/etc/group", passwd::gid_of)?,
+        uid: id(address, "user", options.user.as_deref(), "/etc/passwd", &uid)?,
+        gid: id(address, "group", options.group.as_deref(), "/etc/group", &passwd::gid_of)?,
     })
 }
 
@@ -226,7 +226,7 @@ fn id(
     what: &str,
     given: Option<&str>,
     path: &str,
-    find: impl Fn(&[u8], &str) -> Option<u32>,
+    find: &dyn Fn(&[u8], &str) -> Option<u32>,
 ) -> Result<Option<u32>, Error> {
     let Some(given) = given else {
         return Ok(None);

@@ -117,7 +117,10 @@ fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
     if let Some(rest) = head.strip_prefix("fd:") {
         return Ok((Address::Inherited(inherited(rest)?), false));
     }
-    let (scheme, rest) = head.split_once("://").unwrap_or(("tcp", head));
+    let (scheme, rest) = match head.split_once(':') {
+        Some((scheme, rest)) if rest.starts_with("//") => (scheme, &rest[2..]),
+        Some(_) | None => ("tcp", head),
+    };
     let six = scheme.ends_with('6');
     match scheme {
         "tcp" | "tcp4" | "tcp6" => {
