@@ -119,16 +119,17 @@ fn die_with_parent(signal: Option<i32>, parent: i32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// dup2 also clears close-on-exec. No source is overwritten: all lie above all targets.
+/// dup2 also clears close-on-exec. No listener is overwritten before it was copied: all
+/// lie above all targets.
 fn place_descriptors(child: &Child<'_>) -> Result<(), Errno> {
-    let targets = FIRST_FD..;
-    for (target, source) in targets.zip(child.descriptors) {
-        // SAFETY: plain numbers; the child owns its whole table.
-        checked(unsafe { libc::dup2(source.as_raw_fd(), target) })?;
-    }
+    // First, as its source may lie where a listener goes.
     if let Some(stdin) = child.stdin {
-        // SAFETY: as above.
+        // SAFETY: plain numbers; the child owns its whole table.
         checked(unsafe { libc::dup2(stdin.as_raw_fd(), 0) })?;
+    }
+    for (target, source) in (FIRST_FD..).zip(child.descriptors) {
+        // SAFETY: as above.
+        checked(unsafe { libc::dup2(source.as_raw_fd(), target) })?;
     }
     match child.descriptor_limit {
         Some(limit) => process::restore_descriptor_limit(limit),

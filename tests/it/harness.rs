@@ -1,0 +1,273 @@
+//! Starts fd3 and waits for what it says, never for a while. Every wait has a deadline, at which the
+//! test fails and shows the whole log.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longer than anything that works ever takes, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program under test.
+pub const FD3: &str = env!("CARGO_BIN_EXE_fd3");
+
+/// A running fd3 (or any other program), killed with all its workers when dropped.
+pub struct Fd3 {
+    child: Child,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    state: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+/// `fd3 run -v` with these words.
+pub fn run<S: AsRef<OsStr>>(words: &[S]) -> Fd3 {
+    let mut command = command(FD3);
+    command.args(["run", "-v"]).args(words);
+    Fd3::start(command)
+}
+
+/// A command with the inherited conventions removed.
+#[allow(clippy::disallowed_methods)]
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs fd3 to its end: for what fails at once.
+pub fn output<S: AsRef<OsStr>>(words: &[S]) -> Output {
+    command(FD3).args(words).stdin(Stdio::null()).output().expect("fd3 starts")
+}
+
+/// Its stderr, as text.
+pub fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Fd3 {
+    /// Starts a prepared command; its stdout and stderr become the log.
+    pub fn start(mut command: Command) -> Fd3 {
+        command.stderr(Stdio::piped()).stdout(Stdio::piped()).stdin(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let log = Arc::new(Log::default());
+        follow(child.stdout.take().expect("stdout is piped"), log.clone(), false);
+        follow(child.stderr.take().expect("stderr is piped"), log.clone(), true);
+        Fd3 { child, log }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The first line, from the beginning on, that has `text` in it.
+    pub fn line(&self, text: &str) -> String {
+        self.nth_line(text, 0)
+    }
+
+    /// The line with `text` in it that comes after `before` others.
+    pub fn nth_line(&self, text: &str, before: usize) -> String {
+        let deadline = now() + PATIENCE;
+        let mut state = self.log.state.lock().expect("no reader panics");
+        loop {
+            if let Some(line) = state.0.iter().filter(|line| line.contains(text)).nth(before) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(now());
+            assert!(!left.is_zero(), "no line {before} with {text:?} in:\n{}", state.0.join("\n"));
+            state = self.log.changed.wait_timeout(state, left).expect("no reader panics").0;
+        }
+    }
+
+    /// How many lines so far have `text` in them.
+    pub fn count(&self, text: &str) -> usize {
+        let state = self.log.state.lock().expect("no reader panics");
+        state.0.iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.state.lock().expect("no reader panics").0.join("\n")
+    }
+
+    /// The port of the first TCP listener.
+    pub fn port(&self) -> u16 {
+        let line = self.line("listening address=tcp://");
+        let address = field(&line, "address");
+        address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
+    /// The PID of the `n`th worker started.
+    pub fn worker(&self, n: usize) -> i32 {
+        field(&self.nth_line("worker started", n), "pid").parse().expect("a PID")
+    }
+
+    /// The PIDs of workers 0 to n-1, once all of them are ready.
+    pub fn ready(&self, n: usize) -> Vec<i32> {
+        (0..n)
+            .map(|index| {
+                field(&self.nth_line("worker ready", index), "pid").parse().expect("a PID")
+            })
+            .collect()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        kill(self.pid(), signal);
+    }
+
+    /// Waits for its end; the exit code, or 128 + the signal that killed it. The log is complete then.
+    pub fn exit(&mut self) -> i32 {
+        let deadline = now() + PATIENCE;
+        let mut state = self.log.state.lock().expect("no reader panics");
+        // stderr's end is fd3's end, unless a worker kept it.
+        while !state.1 {
+            let left = deadline.saturating_duration_since(now());
+            assert!(!left.is_zero(), "fd3 does not end:\n{}", state.0.join("\n"));
+            state = self.log.changed.wait_timeout(state, left).expect("no reader panics").0;
+        }
+        drop(state);
+        code(self.child.wait().expect("fd3 is our child"))
+    }
+
+    /// TERM, and the exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.signal(libc::SIGTERM);
+        self.exit()
+    }
+}
+
+impl Drop for Fd3 {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let workers = children(self.pid());
+            kill(self.pid(), libc::SIGKILL);
+            for pid in workers {
+                kill(-pid, libc::SIGKILL);
+            }
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn follow(stream: impl Read + Send + 'static, log: Arc<Log>, is_stderr: bool) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            log.state.lock().expect("nobody panics here").0.push(line);
+            log.changed.notify_all();
+        }
+        if is_stderr {
+            log.state.lock().expect("nobody panics here").1 = true;
+            log.changed.notify_all();
+        }
+    });
+}
+
+pub fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// The value of `name=value` in a log line.
+pub fn field(line: &str, name: &str) -> String {
+    let start = format!(" {name}=");
+    let at = line.find(&start).unwrap_or_else(|| panic!("no {name} in {line:?}"));
+    let rest = &line[at + start.len()..];
+    match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap_or(quoted).to_string(),
+        None => rest.split(' ').next().unwrap_or(rest).to_string(),
+    }
+}
+
+#[allow(unsafe_code)]
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: no memory is passed.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// The children of a process, zombies included.
+pub fn children(pid: i32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+pub fn exists(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Waits until a fact holds that no event tells of (a process in /proc): looks again and again, with a
+/// deadline.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = now() + PATIENCE;
+    let (lock, never) = (Mutex::new(()), Condvar::new());
+    while !holds() {
+        assert!(now() < deadline, "never came: {what}");
+        let guard = lock.lock().expect("nobody else locks it");
+        drop(never.wait_timeout(guard, Duration::from_millis(5)));
+    }
+}
+
+/// Sends `request` and reads to the end.
+pub fn ask(port: u16, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// One HTTP request on a connection of its own; the whole answer.
+pub fn get(port: u16, path: &str) -> std::io::Result<String> {
+    ask(port, &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+}
+
+/// A folder of this test's own, removed when dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("fd3-test-{}-{next}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary folder can be written to");
+        Folder(path)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    /// A file with these contents and mode.
+    pub fn file(&self, name: &str, contents: &str, mode: u32) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name);
+        std::fs::write(&path, contents).expect("the folder can be written to");
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, mode).expect("the file is ours");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,4 @@
+//! fd3 as its users meet it: the real program, real sockets, real signals, real workers.
+
+mod harness;
+mod life;
