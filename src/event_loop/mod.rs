@@ -5,6 +5,7 @@
 //! before children's ends, so that what a worker said or did last still counts.
 
 mod children;
+mod cpus;
 mod guard;
 mod launch;
 mod listen;
