@@ -30,11 +30,9 @@ impl Agenda {
         })
     }
 
-    /// Exchanges the deadline `before` for `after`; `None` is none.
+    /// Exchanges the deadline `before` for `after`; `None` is none. `before` may be taken out already, so
+    /// that `after` is put in even where they are the same.
     pub(super) fn change(&mut self, due: Due, before: Option<Millis>, after: Option<Millis>) {
-        if before == after {
-            return;
-        }
         if let Some(at) = before
             && let Ok(place) = self.0.binary_search(&Reverse((at, due)))
         {
