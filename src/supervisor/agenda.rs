@@ -50,3 +50,20 @@ impl Agenda {
         self.0.iter().map(|Reverse(entry)| *entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_taken_out_can_be_due_again_at_the_same_time() {
+        let (mut agenda, due, at) = (Agenda::default(), Due::Worker(Pid(7)), Some(Millis(5)));
+        agenda.change(due, None, at);
+        agenda.change(due, at, at);
+        assert_eq!(agenda.entries().count(), 1);
+        assert_eq!(agenda.pop(Millis(4)), None);
+        assert_eq!(agenda.pop(Millis(5)), Some(due));
+        agenda.change(due, at, at);
+        assert_eq!(agenda.soonest(), at);
+    }
+}
