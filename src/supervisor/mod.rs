@@ -238,15 +238,15 @@ impl Supervisor {
 
     /// What follows an end that nobody asked for.
     fn after_end(&mut self, now: Millis, slot: SlotId, code: u8, failed: bool) -> Next {
-        if failed {
-            self.last_failure = code;
-        }
         let rests = match self.rules.restart {
             Restart::Always => false,
             Restart::OnFailure => !failed,
             Restart::Never => true,
         };
         if rests {
+            if failed {
+                self.last_failure = code;
+            }
             self.set_seat(slot, Seat::Closed);
             return Next::Rest;
         }
