@@ -155,14 +155,13 @@ fn needs_value(spelled: &str, what: &str) -> Error {
     Error::usage(spelled, format!("needs a value: {what}"))
 }
 
-/// The only thing that `next` complains of: `--flag=value`.
+/// `next` complains of nothing but `--flag=value`.
 fn unexpected_value(error: lexopt::Error) -> Error {
-    match error {
-        lexopt::Error::UnexpectedValue { option, value } => {
-            Error::usage(option, format!("takes no value, got \"{}\"", value.to_string_lossy()))
-        }
-        // `next` returns no other. Its text would bring in the code that prints with {:?}.
-        _ => Error::usage("the command line", "cannot be taken apart"),
+    if let lexopt::Error::UnexpectedValue { option, value } = error {
+        Error::usage(option, format_args!("takes no value, got \"{}\"", value.to_string_lossy()))
+    } else {
+        // Its own text would bring in the code that prints with {:?}.
+        Error::usage("the command line", "cannot be taken apart")
     }
 }
 

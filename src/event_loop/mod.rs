@@ -14,8 +14,6 @@ mod log;
 mod setup;
 mod token;
 
-pub(crate) use self::setup::Setup;
-
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::log::Log;

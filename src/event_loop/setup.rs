@@ -22,13 +22,10 @@ use crate::units::Pid;
 /// Descriptors of fd3's own, besides one a listener and one a worker, with some to spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
-#[derive(Debug)]
-pub(crate) struct Setup;
-
-impl Setup {
+impl EventLoop {
     /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
     #[inline(never)]
-    pub(crate) fn new(plan: Plan) -> Result<EventLoop, Error> {
+    pub(crate) fn set_up(plan: Plan) -> Result<EventLoop, Error> {
         let inherited = inherited();
         let adopted = adopted(&plan, &inherited);
         fd::close_inherited(&adopted);

@@ -164,7 +164,7 @@ impl Supervisor {
         };
         let phase = Phase::Starting { until };
         let generation = self.generation;
-        let worker = Worker { slot, generation, started: now, phase, exec_failure: None };
+        let worker = Worker { slot, started: now, phase, exec_failure: None };
         self.workers.insert(pid, worker);
         self.agenda.change(Due::Worker(pid), None, until);
         out.push_back(Action::Say(Fact::Started { slot, pid, generation }));
