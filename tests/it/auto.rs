@@ -1,6 +1,7 @@
 //! `--workers auto`: as many as this process may use CPUs.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use crate::harness::{Fd3, command, run};
@@ -37,14 +38,20 @@ impl Group {
                 continue;
             }
             let group = Group(folder);
-            let two = fs::write(group.0.join("cpu.max"), format!("{quota_us} {period_us}"));
-            let one = fs::write(group.0.join("cpu.cfs_period_us"), period_us.to_string());
-            let one = one.and(fs::write(group.0.join("cpu.cfs_quota_us"), quota_us.to_string()));
-            if two.is_ok() || one.is_ok() {
+            let two = group.set("cpu.max", &format!("{quota_us} {period_us}"));
+            let one = group.set("cpu.cfs_period_us", &period_us.to_string())
+                && group.set("cpu.cfs_quota_us", &quota_us.to_string());
+            if two || one {
                 return Some(group);
             }
         }
         None
+    }
+
+    /// Only a file that the kernel made: a plain folder takes any.
+    fn set(&self, name: &str, value: &str) -> bool {
+        let file = fs::OpenOptions::new().write(true).open(self.0.join(name));
+        file.is_ok_and(|mut file| file.write_all(value.as_bytes()).is_ok())
     }
 }
 
