@@ -134,6 +134,7 @@ impl EventLoop {
 
     fn close_listeners(&mut self) {
         if let Some(listeners) = self.listeners.take() {
+            guard::unwatch(&self.epoll, &listeners);
             listeners.close();
         }
     }
