@@ -38,6 +38,7 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
         Some("run") => run(rest),
         Some("help" | "--help" | "-h") => show_help(&rest),
         Some("version" | "--version" | "-V") => {
+            nothing_after("version", &rest)?;
             show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
@@ -67,7 +68,18 @@ fn read_config(name: &OsStr) -> Result<Vec<u8>, Error> {
     })
 }
 
+fn nothing_after(command: &str, words: &[OsString]) -> Result<(), Error> {
+    match words.first() {
+        None => Ok(()),
+        Some(word) => {
+            let what = format!("{command} \"{}\"", word.to_string_lossy());
+            Err(Error::usage(what, "one word too many; accepted: nothing more"))
+        }
+    }
+}
+
 fn show_help(about: &[OsString]) -> Result<u8, Error> {
+    nothing_after("help COMMAND", about.get(1..).unwrap_or_default())?;
     let about = about.first().map(|word| word.to_string_lossy());
     match help::text(about.as_deref()) {
         Some(text) => show(&text),
