@@ -1,4 +1,6 @@
 //! fd3 as its users meet it: the real program, real sockets, real signals, real workers.
 
+mod bad_input;
 mod harness;
 mod life;
+mod refused;
