@@ -161,7 +161,10 @@ fn what_contradicts_or_is_unknown_is_refused() {
             "run --on TERM=stop --on 15=drain /bin/true",
             "--on \"15=drain\": SIGTERM was given an action before",
         ),
-        ("run --on KILL=stop /bin/true", "--on \"KILL=stop\": SIGKILL cannot be given another action"),
+        (
+            "run --on KILL=stop /bin/true",
+            "--on \"KILL=stop\": SIGKILL cannot be given another action",
+        ),
         ("run --on 19=stop /bin/true", "--on \"19=stop\": SIGSTOP cannot be given another action"),
         (
             "run --on CHLD=ignore /bin/true",
@@ -251,12 +254,21 @@ fn a_bad_line_of_a_file_is_told_with_its_number() {
         (b"-v", "line 1: \"-v\": unknown option; accepted: long options without dashes"),
         (b"--quiet", "line 1: \"--quiet\": unknown option; accepted: long options without dashes"),
         (b"config x", "line 1: \"config\": unknown option; accepted: long options without dashes"),
-        (b"workers=2", "line 1: \"workers=2\": unknown option; accepted: long options without dashes"),
-        (b"\xff\x1b[2J 1", "line 1: \"\u{fffd}?[2J\": unknown option; accepted: long options without dashes"),
+        (
+            b"workers=2",
+            "line 1: \"workers=2\": unknown option; accepted: long options without dashes",
+        ),
+        (
+            b"\xff\x1b[2J 1",
+            "line 1: \"\u{fffd}?[2J\": unknown option; accepted: long options without dashes",
+        ),
         (b"quiet\nverbose", "line 1: quiet: contradicts --verbose"),
         (b"listen unix:/a\0b", "line 1: listen \"unix:/a?b\": holds a NUL byte"),
         (b"workers \xff", "line 1: workers \"\u{fffd}\": is not UTF-8"),
-        (b"on TERM=stop\non TERM=drain", "line 2: on \"TERM=drain\": SIGTERM was given an action before"),
+        (
+            b"on TERM=stop\non TERM=drain",
+            "line 2: on \"TERM=drain\": SIGTERM was given an action before",
+        ),
     ];
     for (text, said) in table {
         std::fs::write(&path, text).expect("the folder can be written to");
@@ -286,8 +298,14 @@ fn the_command_line_wins_over_a_bad_line_of_the_same_option() {
 #[test]
 fn whatever_bytes_are_typed_the_answer_is_one_line() {
     let long = "é".repeat(60_000);
-    let odd: &[&[u8]] =
-        &[b"\n", b"a\nfd3: all is well", b"\x1b[2J\x07\r", b"\xff\xfe\x80", b"\x7f", long.as_bytes()];
+    let odd: &[&[u8]] = &[
+        b"\n",
+        b"a\nfd3: all is well",
+        b"\x1b[2J\x07\r",
+        b"\xff\xfe\x80",
+        b"\x7f",
+        long.as_bytes(),
+    ];
     for bytes in odd {
         let word = std::ffi::OsStr::from_bytes(bytes);
         for before in [
