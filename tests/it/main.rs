@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod bad_start;
+mod descriptors;
 mod harness;
 mod life;
+mod logging;
 mod refused;
 mod world;
