@@ -273,7 +273,18 @@ fn a_worker_that_begins_a_pid_namespace_lives() {
         return;
     }
     let mut wrapper = command("unshare");
-    wrapper.args(["--pid", FD3, "run", "-v", "--stop-timeout", "100ms", "--", "sh", "-c", "echo I am $$; sleep 1000 & wait"]);
+    wrapper.args([
+        "--pid",
+        FD3,
+        "run",
+        "-v",
+        "--stop-timeout",
+        "100ms",
+        "--",
+        "sh",
+        "-c",
+        "echo I am $$; sleep 1000 & wait",
+    ]);
     let mut fd3 = Fd3::start(wrapper);
     assert_eq!(fd3.line("I am "), "I am 1");
     fd3.ready(1);

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{FD3, Fd3, Folder, children, code, command, kill, output, run, stderr_of, until};
+use crate::harness::{
+    FD3, Fd3, Folder, children, code, command, kill, output, run, stderr_of, until,
+};
 use crate::world::{PYTHON, can_unshare, shell};
 
 /// Python gives fd3 a stderr that is made by `make`, which leaves it in `made`; then becomes `$@`.
@@ -110,7 +112,7 @@ fn a_full_stderr_costs_lines_only_which_are_told_of_later() {
         if !before.is_empty() && !can_unshare(&["--mount"]) {
             return;
         }
-                let words = [before, &[FD3][..], &SUPERVISED].concat();
+        let words = [before, &[FD3][..], &SUPERVISED].concat();
         let mut wrapper = with_stderr(FULL_PIPE, &words);
         wrapper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = wrapper.spawn().expect("python starts");
@@ -173,7 +175,8 @@ fn json_lines_are_json_whatever_they_tell() {
     let folder = Folder::new();
     let odd = "q\"b\\c\n\t\u{1}\u{7f}\u{85}\u{2028}é=";
     let listen = format!("unix:{},name=a\"b\\c =", folder.path(odd));
-    let words = ["--log", "json", "-l", &listen, "--backoff", "1ms..1ms", "--respawn-limit", "2/60s"];
+    let words =
+        ["--log", "json", "-l", &listen, "--backoff", "1ms..1ms", "--respawn-limit", "2/60s"];
     let crash = ["--", "sh", "-c", "rm -f \"$0\"; exit 9", &folder.path(odd)];
     let mut fd3 = run(&[&words[..], &crash].concat());
     assert_eq!(fd3.exit(), 9);
@@ -194,18 +197,30 @@ for line in sys.stdin.buffer.read().decode('utf-8').split('\\n'):
     assert!(output.status.success(), "{}\n{}", fd3.log(), stderr_of(&output));
     assert!(told.contains("giving up: too many restarts|0|None"), "{told}");
     assert!(told.contains("|unix:"), "{told}");
-    assert!(fd3.log().lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{}", fd3.log());
+    assert!(
+        fd3.log().lines().all(|line| line.starts_with('{') && line.ends_with('}')),
+        "{}",
+        fd3.log()
+    );
 }
 
 #[test]
 fn quiet_tells_errors_verbose_tells_all() {
-    let script = ["--backoff", "1ms..1ms", "--respawn-limit", "1/60s", "-l", "127.0.0.1:0", "--", "false"];
+    let script =
+        ["--backoff", "1ms..1ms", "--respawn-limit", "1/60s", "-l", "127.0.0.1:0", "--", "false"];
     let table: &[(&[&str], &[&str])] = &[
         (&["-q"], &["giving up"]),
         (&[], &["listening", "worker exited", "worker exited", "giving up"]),
         (
             &["-v"],
-            &["listening", "worker started", "worker exited", "worker started", "worker exited", "giving up"],
+            &[
+                "listening",
+                "worker started",
+                "worker exited",
+                "worker started",
+                "worker exited",
+                "giving up",
+            ],
         ),
     ];
     for (words, expected) in table {
