@@ -3,8 +3,11 @@
 mod bad_input;
 mod bad_start;
 mod descriptors;
+mod guard;
 mod harness;
 mod life;
 mod logging;
+mod notify;
 mod refused;
+mod signals;
 mod world;
