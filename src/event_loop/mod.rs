@@ -119,12 +119,13 @@ impl EventLoop {
     }
 
     fn send(&self, pid: Pid, signal: Signal, to: Target) {
-        let sent = match to {
-            Target::Process => signal::send(pid.0, signal.0),
-            Target::Group => signal::send_to_group(pid.0, signal.0),
-        };
+        // The group's leader by its own number, too: it may have joined another group.
+        let mut sent = signal::send(pid.0, signal.0);
+        if to == Target::Group {
+            sent = sent.and(signal::send_to_group(pid.0, signal.0));
+        }
         match sent {
-            // ESRCH: the group of one that ended before it had a group of its own.
+            // ESRCH: nobody is left in the group, or never was.
             Ok(()) | Err(Errno(libc::ESRCH)) => {}
             Err(errno) => self.log.cannot_signal(pid, signal, errno),
         }
@@ -132,6 +133,7 @@ impl EventLoop {
 
     fn close_listeners(&mut self) {
         if let Some(listeners) = self.listeners.take() {
+            guard::unwatch(&self.epoll, &listeners);
             listeners.close();
         }
     }

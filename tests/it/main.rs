@@ -2,5 +2,14 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod auto;
+mod bad_input;
+mod bad_start;
+mod descriptors;
+mod guard;
 mod harness;
 mod life;
+mod logging;
+mod notify;
+mod refused;
+mod signals;
+mod world;
