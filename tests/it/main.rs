@@ -8,6 +8,7 @@ mod descriptors;
 mod guard;
 mod harness;
 mod life;
+mod load;
 mod logging;
 mod notify;
 mod refused;
