@@ -15,6 +15,7 @@ mod token;
 
 pub(crate) use self::setup::Setup;
 
+use self::children::HEARD_AT_ONCE;
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::log::Log;
@@ -81,7 +82,7 @@ impl EventLoop {
         }
         for token in due {
             if let Token::Notify(pid) = token {
-                self.read_notices(*pid);
+                self.read_notices(*pid, HEARD_AT_ONCE);
             }
         }
         if due.contains(&Token::Signals) {
