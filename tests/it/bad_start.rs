@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::harness::{FD3, Fd3, Folder, code, command, field, kill, run, stderr_of};
 use crate::refused::{refused, refused_by};
-use crate::world::{PYTHON, as_nobody, can_strace, entries, shell, skip};
+use crate::world::{as_nobody, can_strace, entries, python, shell, skip};
 
 #[test]
 fn a_listener_that_cannot_be_bound_takes_the_others_with_it() {
@@ -87,7 +87,7 @@ fn with_nine(make: &str, words: &[&str]) -> Command {
     let script = format!(
         "import os, socket, sys\n{make}\nos.dup2(made.fileno(), 9)\nos.execv(sys.argv[1], sys.argv[1:])"
     );
-    let mut wrapper = command(PYTHON());
+    let mut wrapper = command(python());
     wrapper.args(["-c", &script, FD3, "run"]).args(words);
     wrapper
 }
@@ -124,7 +124,7 @@ fn what_is_not_open_is_not_adopted_whatever_its_number() {
     for number in 3..24 {
         let listen = format!("fd:{number}");
         let said = format!("cannot adopt {listen}: not an open descriptor");
-        let mut fd3 = command(PYTHON());
+        let mut fd3 = command(python());
         fd3.args(["-c", script, FD3, "run", "-l", "127.0.0.1:0", "-l", &listen, "/bin/true"]);
         refused_by(fd3, 125, &said);
     }

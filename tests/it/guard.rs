@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use crate::harness::{Fd3, Folder, PATIENCE, command, field, run, until};
-use crate::world::{PYTHON, entries};
+use crate::world::{entries, python};
 
 /// The first worker does argv[1], once; every one serves its PID to whoever connects.
 const WORKER: &str = "
@@ -26,7 +26,7 @@ while True:
 
 fn start(folder: &Folder, listen: &str, words: &[&str], evil: &str) -> Fd3 {
     let common = ["-l", listen, "--ready", "0ms", "--backoff", "1ms..1ms"];
-    let worker = ["--", PYTHON(), "-I", "-c", WORKER, evil, &folder.path("")];
+    let worker = ["--", python(), "-I", "-c", WORKER, evil, &folder.path("")];
     run(&[&common, words, &worker].concat())
 }
 
