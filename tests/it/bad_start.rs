@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
-use crate::harness::{FD3, Fd3, Folder, code, command, field, kill, run, stderr_of};
+use crate::harness::{
+    FD3, Fd3, Folder, children, code, command, exists, field, kill, run, stderr_of, until,
+};
 use crate::refused::{refused, refused_by};
 use crate::world::{as_nobody, can_strace, entries, python, shell, skip};
 
@@ -74,7 +76,8 @@ fn a_stale_socket_is_replaced_and_gone_at_the_end() {
     let folder = Folder::new();
     let path = folder.path("stale");
     drop(UnixListener::bind(&path).expect("the folder is ours"));
-    UnixStream::connect(&path).expect_err("nobody is behind it");
+    // What another test is just starting may hold it until it is executed.
+    until("nobody is behind it", || UnixStream::connect(&path).is_err());
     let mut fd3 = run(&["-l", &format!("unix:{path}"), "--", "sleep", "1000"]);
     fd3.line("worker started");
     UnixStream::connect(&path).expect("somebody is behind it");
@@ -263,10 +266,10 @@ fn a_fork_that_fails_later_is_tried_again() {
     let why = "error=\"cannot fork a worker: resource temporarily unavailable\" restart-in=";
     assert!(failed.contains(why), "{failed}");
     let second = fd3.ready(2)[1];
-    let supervisor = crate::harness::children(fd3.pid())[0];
+    let supervisor = children(fd3.pid())[0];
     kill(supervisor, libc::SIGTERM);
     fd3.line("worker exited slot=0 pid=");
-    crate::harness::until("the worker is gone", || !crate::harness::exists(second));
+    until("the worker is gone", || !exists(second));
 }
 
 /// Each chore of the start, refused by the kernel: a line and 125, or it was not needed.
