@@ -118,9 +118,11 @@ impl fmt::Display for Short<'_> {
         if self.0.len() <= HEAD + TAIL {
             return f.write_str(self.0);
         }
-        let (head, rest) = self.0.split_at(self.0.floor_char_boundary(HEAD));
-        let tail = rest.split_at(rest.ceil_char_boundary(rest.len() - TAIL)).1;
-        write!(f, "{head}...{tail}")
+        // Never through a character; boundaries are at most three bytes away.
+        let boundary = |at: &usize| self.0.is_char_boundary(*at);
+        let head = (0..=HEAD).rev().find(boundary).unwrap_or(0);
+        let tail = (self.0.len() - TAIL..self.0.len()).find(boundary).unwrap_or(self.0.len());
+        write!(f, "{}...{}", &self.0[..head], &self.0[tail..])
     }
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod setup;
 mod token;
 
+use self::children::HEARD_AT_ONCE;
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::log::Log;
@@ -80,7 +81,7 @@ impl EventLoop {
         }
         for token in due {
             if let Token::Notify(pid) = token {
-                self.read_notices(*pid);
+                self.read_notices(*pid, HEARD_AT_ONCE);
             }
         }
         if due.contains(&Token::Signals) {

@@ -6,9 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
-use crate::harness::{FD3, Fd3, Folder, code, command, field, kill, run, stderr_of};
+use crate::harness::{
+    FD3, Fd3, Folder, children, code, command, exists, field, kill, run, stderr_of, until,
+};
 use crate::refused::{refused, refused_by};
-use crate::world::{PYTHON, as_nobody, can_strace, entries, shell, skip};
+use crate::world::{as_nobody, can_strace, entries, python, shell, skip};
 
 #[test]
 fn a_listener_that_cannot_be_bound_takes_the_others_with_it() {
@@ -74,7 +76,8 @@ fn a_stale_socket_is_replaced_and_gone_at_the_end() {
     let folder = Folder::new();
     let path = folder.path("stale");
     drop(UnixListener::bind(&path).expect("the folder is ours"));
-    UnixStream::connect(&path).expect_err("nobody is behind it");
+    // What another test is just starting may hold it until it is executed.
+    until("nobody is behind it", || UnixStream::connect(&path).is_err());
     let mut fd3 = run(&["-l", &format!("unix:{path}"), "--", "sleep", "1000"]);
     fd3.line("worker started");
     UnixStream::connect(&path).expect("somebody is behind it");
@@ -87,7 +90,7 @@ fn with_nine(make: &str, words: &[&str]) -> Command {
     let script = format!(
         "import os, socket, sys\n{make}\nos.dup2(made.fileno(), 9)\nos.execv(sys.argv[1], sys.argv[1:])"
     );
-    let mut wrapper = command(PYTHON());
+    let mut wrapper = command(python());
     wrapper.args(["-c", &script, FD3, "run"]).args(words);
     wrapper
 }
@@ -124,7 +127,7 @@ fn what_is_not_open_is_not_adopted_whatever_its_number() {
     for number in 3..24 {
         let listen = format!("fd:{number}");
         let said = format!("cannot adopt {listen}: not an open descriptor");
-        let mut fd3 = command(PYTHON());
+        let mut fd3 = command(python());
         fd3.args(["-c", script, FD3, "run", "-l", "127.0.0.1:0", "-l", &listen, "/bin/true"]);
         refused_by(fd3, 125, &said);
     }
@@ -263,10 +266,10 @@ fn a_fork_that_fails_later_is_tried_again() {
     let why = "error=\"cannot fork a worker: resource temporarily unavailable\" restart-in=";
     assert!(failed.contains(why), "{failed}");
     let second = fd3.ready(2)[1];
-    let supervisor = crate::harness::children(fd3.pid())[0];
+    let supervisor = children(fd3.pid())[0];
     kill(supervisor, libc::SIGTERM);
     fd3.line("worker exited slot=0 pid=");
-    crate::harness::until("the worker is gone", || !crate::harness::exists(second));
+    until("the worker is gone", || !exists(second));
 }
 
 /// Each chore of the start, refused by the kernel: a line and 125, or it was not needed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::harness::{FD3, Fd3, Folder, command, exists, kill, run, until};
-use crate::world::{PYTHON, can_strace, can_unshare, shell};
+use crate::world::{can_strace, can_unshare, python, shell};
 
 /// A worker that tells all it sees, then waits.
 const WORKER: &str = r#"
@@ -36,14 +36,14 @@ fn told(fd3: &Fd3) -> BTreeMap<String, String> {
 }
 
 fn start(mut wrapper: Command, words: &[&str], worker: &[&str]) -> Fd3 {
-    wrapper.args(["run", "-v"]).args(words).args(["--", PYTHON(), "-I", "-c", WORKER]).args(worker);
+    wrapper.args(["run", "-v"]).args(words).args(["--", python(), "-I", "-c", WORKER]).args(worker);
     Fd3::start(wrapper)
 }
 
 /// Python does `script`, then becomes fd3.
 fn after(script: &str) -> Command {
     let script = format!("import os, signal, sys\n{script}\nos.execv(sys.argv[1], sys.argv[1:])");
-    let mut wrapper = command(PYTHON());
+    let mut wrapper = command(python());
     wrapper.args(["-c", &script, FD3]);
     wrapper
 }
@@ -86,7 +86,7 @@ fn without_close_range_nothing_is_left_open_either() {
     for errno in ["ENOSYS", "EPERM"] {
         let mut wrapper = after(LITTER);
         let inject = format!("inject=close_range:error={errno}");
-        wrapper.args(["run", "-v", "-l", "127.0.0.1:0", "--", PYTHON(), "-I", "-c", WORKER]);
+        wrapper.args(["run", "-v", "-l", "127.0.0.1:0", "--", python(), "-I", "-c", WORKER]);
         let mut strace = command("strace");
         strace.args(["-qq", "-o", "/dev/null", "-e", &inject]).arg(wrapper.get_program());
         strace.args(wrapper.get_args());
@@ -105,7 +105,7 @@ fn closed_standard_descriptors_are_filled_with_nothing() {
         let script = format!(
             "import os; n = os.open('{path}', 0o1101, 0o600); os.dup2(n, 77); os.close(n)\n{WORKER}"
         );
-        wrapper.args(["run", "-l", "127.0.0.1:0", "--", PYTHON(), "-I", "-c", &script, "77"]);
+        wrapper.args(["run", "-l", "127.0.0.1:0", "--", python(), "-I", "-c", &script, "77"]);
         let fd3 = Fd3::start(wrapper);
         let text = || std::fs::read_to_string(&path).unwrap_or_default();
         until("the worker has told", || text().ends_with("end\n"));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::harness::{
     FD3, Fd3, Folder, children, code, command, kill, output, run, stderr_of, until,
 };
-use crate::world::{PYTHON, can_unshare, shell};
+use crate::world::{can_unshare, python, shell};
 
 /// Python gives fd3 a stderr that is made by `make`, which leaves it in `made`; then becomes `$@`.
 fn with_stderr(make: &str, words: &[&str]) -> Command {
@@ -15,7 +15,7 @@ fn with_stderr(make: &str, words: &[&str]) -> Command {
         "import os, socket, sys\n{make}\nos.dup2(made, 2, inheritable=True)\n\
          os.execvp(sys.argv[1], sys.argv[1:])"
     );
-    let mut wrapper = command(PYTHON());
+    let mut wrapper = command(python());
     wrapper.args(["-I", "-c", &script]).args(words);
     wrapper
 }
@@ -189,7 +189,7 @@ for line in sys.stdin.buffer.read().decode('utf-8').split('\\n'):
         assert o['level'] in ('error', 'warn', 'notice', 'info'), line
         print(o['message'], o.get('slot'), o.get('address'), sep='|')";
     let file = folder.file("log", &fd3.log(), 0o600);
-    let mut python = command(PYTHON());
+    let mut python = command(python());
     python.args(["-I", "-X", "utf8", "-c", script]);
     python.stdin(std::fs::File::open(file).expect("it is there"));
     let output = python.output().expect("python starts");

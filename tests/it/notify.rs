@@ -1,7 +1,7 @@
 //! What workers say by sd_notify(3), and what is said in their name.
 
-use crate::harness::{Fd3, kill, run};
-use crate::world::{NOBODY, PYTHON, is_root, skip};
+use crate::harness::{FD3, Fd3, command, field, kill, run, until};
+use crate::world::{NOBODY, can_unshare, is_root, python, skip};
 
 /// Sends whatever argv[1] does with `say(text, fds)` and `barrier()`, then waits.
 const WORKER: &str = "
@@ -24,7 +24,7 @@ while True: signal.pause()
 ";
 
 fn start(words: &[&str], does: &str) -> Fd3 {
-    run(&[words, &["--", PYTHON(), "-I", "-c", WORKER, does]].concat())
+    run(&[words, &["--", python(), "-I", "-c", WORKER, does]].concat())
 }
 
 fn open_descriptors(fd3: &Fd3) -> usize {
@@ -87,13 +87,13 @@ barrier(); tell('before'); signal.sigwait([10])
 n = os.open('/dev/null', 0)
 for i in range(1000): say(b'X=%d' % i, [n] * 10)
 for i in range(20): say(b'X', [n] * 253)
-barrier(); tell('after')";
+barrier(); tell('all sent')";
     let fd3 = start(&["--ready", "0ms"], &format!("signal.pthread_sigmask(0, [10]){does}"));
     fd3.line("before");
     fd3.ready(1);
     let before = open_descriptors(&fd3);
     kill(fd3.worker(0), libc::SIGUSR1);
-    fd3.line("after");
+    fd3.line("all sent");
     assert_eq!(open_descriptors(&fd3), before);
 }
 
@@ -134,4 +134,29 @@ fn a_signal_from_the_worker_says_ready_where_asked_to() {
     fd3.ready(1);
     assert_eq!(fd3.count("stopping"), 0, "{}", fd3.log());
     assert_eq!(fd3.stop(), 0);
+}
+
+/// systemd lets 512 datagrams wait at a socket.
+#[test]
+fn the_last_words_of_a_worker_count_however_many_came_before() {
+    if !can_unshare(&["--net"]) {
+        return;
+    }
+    let does = "
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(100): say(b'STATUS=x')
+say(b'READY=1'); tell('sent'); os._exit(0)";
+    let script = "echo 512 >/proc/sys/net/unix/max_dgram_qlen; exec \"$0\" \"$@\"";
+    let mut unshare = command("unshare");
+    unshare.args(["--net", "sh", "-c", script, FD3, "run", "-v", "--ready", "notify"]);
+    unshare.args(["--restart", "never", "--", python(), "-I", "-c", WORKER, does]);
+    let mut fd3 = Fd3::start(unshare);
+    fd3.line("sent");
+    let stat = format!("/proc/{}/stat", fd3.worker(0));
+    until("it has ended", || {
+        std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") Z "))
+    });
+    kill(fd3.pid(), libc::SIGCONT);
+    assert_eq!(fd3.exit(), 0);
+    assert_eq!(field(&fd3.line("worker ready"), "pid"), fd3.worker(0).to_string());
 }

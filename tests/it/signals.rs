@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::harness::{
     FD3, Fd3, children, code, command, exists, kill, output, run, stderr_of, until,
 };
-use crate::world::{PYTHON, can_unshare, shell};
+use crate::world::{can_unshare, python, shell};
 
 /// Tells every signal that it gets.
 const TELLER: &str = "
@@ -16,7 +16,7 @@ os.write(1, b'up %d\\n' % os.getpid())
 while True: os.write(1, b'got %d.\\n' % signal.sigwait(every))";
 
 fn teller<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    [words, &["--", PYTHON(), "-I", "-c", TELLER]].concat()
+    [words, &["--", python(), "-I", "-c", TELLER]].concat()
 }
 
 /// Orders to fd3 itself, and what cannot be caught or belongs to its trade.
@@ -76,7 +76,7 @@ fn quit_drains_without_a_limit() {
     fd3.signal(libc::SIGQUIT);
     fd3.line("stopping signal=SIGQUIT");
     assert_eq!(fd3.exit(), 0);
-    assert_eq!(fd3.count("drained"), 1, "{}", fd3.log());
+    fd3.line("drained");
     assert_eq!(fd3.count("did not stop in time"), 0, "{}", fd3.log());
 }
 
@@ -210,7 +210,7 @@ signal.signal(15, signal.SIG_IGN)
 os.setpgid(0, os.getpgid(os.getppid()))
 print('left', flush=True)
 while True: signal.pause()";
-    let mut fd3 = run(&["--stop-timeout", "50ms", "--", PYTHON(), "-I", "-c", script]);
+    let mut fd3 = run(&["--stop-timeout", "50ms", "--", python(), "-I", "-c", script]);
     fd3.line("left");
     let worker = fd3.worker(0);
     assert_eq!(fd3.stop(), 0);
@@ -229,7 +229,8 @@ fn as_init(words: &[&str]) -> Option<(Fd3, i32)> {
     unshare.args(NAMESPACE).args([FD3, "run", "-v"]).args(words);
     let unshare = Fd3::start(unshare);
     unshare.line("worker started");
-    let init = children(unshare.pid())[0];
+    // Gone already, if it was told to do little.
+    let init = children(unshare.pid()).first().copied().unwrap_or(0);
     Some((unshare, init))
 }
 
@@ -260,10 +261,11 @@ fn the_first_process_forwards_and_gives_its_workers_status() {
 
 #[test]
 fn the_first_process_reaps_ten_thousand_orphans() {
-    let script = "use POSIX; for (1..10000) { my $p = fork; if (!$p) { fork; POSIX::_exit(0) }
-        waitpid($p, 0) } syswrite STDOUT, \"made\\n\"; sleep 1000";
+    let script = "use POSIX; for my $round (1..100) { my $p = fork;
+        if (!$p) { for (1..100) { fork or POSIX::_exit(0) } POSIX::_exit(0) }
+        waitpid($p, 0); syswrite STDOUT, \"round $round\\n\" } sleep 1000";
     let Some((mut unshare, init)) = as_init(&["--", "perl", "-e", script]) else { return };
-    unshare.line("made");
+    (1..=100).for_each(|round| drop(unshare.line(&format!("round {round}"))));
     until("only the worker is left", || children(init).len() == 1);
     kill(init, libc::SIGTERM);
     assert_eq!(unshare.exit(), 0);

@@ -9,8 +9,7 @@ use crate::harness::{FD3, Folder, command};
 pub const NOBODY: u32 = 54_321;
 
 /// The system's own where there is one: wrappers of version managers take long to start.
-#[allow(non_snake_case)]
-pub fn PYTHON() -> &'static str {
+pub fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
 }
 
