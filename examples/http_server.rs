@@ -171,12 +171,13 @@ impl<'a> Server<'a> {
     /// What ends a wait, or fails it, is seen again by whoever comes next.
     fn wait_for_work(&self, listener: &TcpListener, why: &io::Error) {
         let stop = self.stop.0.as_fd();
-        let _ = match why.kind() {
-            ErrorKind::WouldBlock => wait_for([listener.as_fd(), stop], IDLE).map(drop),
-            ErrorKind::ConnectionAborted => Ok(()), // By the client, in the queue.
-            // Full, or out of descriptors: the queue stays readable, so that only time helps.
-            _ => wait_for([stop], REST).map(drop),
-        };
+        if why.kind() == ErrorKind::WouldBlock {
+            let _ = wait_for([listener.as_fd(), stop], IDLE);
+        } else if why.kind() != ErrorKind::ConnectionAborted {
+            // Not one that its client gave up in the queue: full, or out of descriptors. The queue stays
+            // readable, so that only time helps.
+            let _ = wait_for([stop], REST);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The rules of the house that a compiler can't see: layering, fences, sizes.
+#![allow(clippy::expect_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
