@@ -111,7 +111,8 @@ fn serves_and_survives(fd3: &Fd3, workers: usize, ask: Ask<'_>) {
 fn stops(fd3: &mut Fd3) {
     let status = fd3.stop();
     assert_eq!(status, 0, "{}", fd3.log());
-    let workers: Vec<i32> = started(fd3);
+    assert_eq!(fd3.count("did not stop in time"), 0, "{}", fd3.log());
+    let workers = started(fd3);
     until("every worker's group ends", || {
         processes(|process| workers.contains(&process.group)).is_empty()
     });
@@ -194,7 +195,6 @@ impl Load {
             assert_ne!(error.kind(), io::ErrorKind::ConnectionRefused, "{}", told());
             assert!(begun <= last, "{}", told());
         }
-        let _ = writeln!(io::stderr(), "DBG {} {} of {} {:?}", thread::current().name().unwrap(), failures.len(), seen.answers.len(), failures.iter().map(|f|f.1.to_string().chars().take(40).collect::<String>()).collect::<Vec<_>>());
         assert!(failures.len() <= CLIENTS * gone.len(), "{}", told());
     }
 }
