@@ -41,21 +41,20 @@ pub struct Error {
 
 impl Error {
     /// `cannot <doing> <what>: <the kernel's word>`.
-    pub fn system(doing: &'static str, what: impl ToString, errno: impl Into<Errno>) -> Error {
-        Error { kind: Kind::Own, doing, what: what.to_string(), why: Why::Errno(errno.into()) }
+    pub fn system(doing: &'static str, what: impl fmt::Display, errno: impl Into<Errno>) -> Error {
+        Error { kind: Kind::Own, doing, what: text(&what), why: Why::Errno(errno.into()) }
     }
 
     /// `cannot <doing> <what>: <reason>`.
-    pub fn refused(doing: &'static str, what: impl ToString, reason: impl ToString) -> Error {
-        let why = Why::Reason(reason.to_string());
-        Error { kind: Kind::Own, doing, what: what.to_string(), why }
+    pub fn refused(doing: &'static str, what: impl fmt::Display, why: impl fmt::Display) -> Error {
+        Error { kind: Kind::Own, doing, what: text(&what), why: Why::Reason(text(&why)) }
     }
 
     /// `<what>: <wrong>`: a word of the command line that cannot be taken. `wrong` also tells what
     /// is accepted.
-    pub fn usage(what: impl ToString, wrong: impl ToString) -> Error {
-        let why = Why::Reason(wrong.to_string());
-        Error { kind: Kind::Usage, doing: "", what: what.to_string(), why }
+    pub fn usage(what: impl fmt::Display, wrong: impl fmt::Display) -> Error {
+        let why = Why::Reason(text(&wrong));
+        Error { kind: Kind::Usage, doing: "", what: text(&what), why }
     }
 
     /// The same error, blamed on COMMAND or the like.
@@ -86,6 +85,12 @@ impl Error {
             Kind::NotFound => 127,
         }
     }
+}
+
+/// One function for every type, as the messages are many and the program is to be small.
+#[inline(never)]
+fn text(words: &dyn fmt::Display) -> String {
+    words.to_string()
 }
 
 impl fmt::Display for Error {

@@ -3,3 +3,6 @@
 
 #[path = "sys/entry.rs"]
 mod entry;
+#[cfg(panic = "abort")]
+#[path = "sys/no_unwind.rs"]
+mod no_unwind;

@@ -16,6 +16,7 @@ use crate::protocol::{duration, signal_name};
 use crate::units::{Millis, Signal};
 
 /// `fd3 run`.
+#[inline(never)]
 pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
     let command = typed.command.iter().map(|word| c_string(word)).collect::<Result<Vec<_>, _>>()?;
     let plan = Plan {
@@ -76,12 +77,15 @@ fn or<T>(
     typed.get(long).map_or(Ok(default), read)
 }
 
+#[inline(never)]
 fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
     let mut all = Vec::new();
     for given in typed.all("listen") {
         let listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
         if all.len() == LISTENERS_MAX {
-            return Err(given.wrong(format!("one too many; accepted: {LISTENERS_MAX} listeners")));
+            return Err(
+                given.wrong(format_args!("one too many; accepted: {LISTENERS_MAX} listeners"))
+            );
         }
         all.push(listen);
     }
@@ -89,7 +93,7 @@ fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
 }
 
 fn workers(given: &Given) -> Result<Workers, Error> {
-    let wrong = || given.wrong(format!("accepted: 1 to {WORKERS_MAX}, or auto"));
+    let wrong = || given.wrong(format_args!("accepted: 1 to {WORKERS_MAX}, or auto"));
     match given.text()? {
         "auto" => Ok(Workers::Auto),
         number => {
@@ -99,6 +103,7 @@ fn workers(given: &Given) -> Result<Workers, Error> {
     }
 }
 
+#[inline(never)]
 fn protocols(given: &Given) -> Result<Protocols, Error> {
     let mut chosen = Vec::new();
     for word in given.text()?.split(',') {
@@ -108,7 +113,7 @@ fn protocols(given: &Given) -> Result<Protocols, Error> {
             return Err(given.wrong(wrong));
         };
         if chosen.contains(protocol) {
-            return Err(given.wrong(format!("{word} stands there twice")));
+            return Err(given.wrong(format_args!("{word} stands there twice")));
         }
         chosen.push(*protocol);
     }
@@ -118,6 +123,7 @@ fn protocols(given: &Given) -> Result<Protocols, Error> {
     Ok(chosen)
 }
 
+#[inline(never)]
 fn readiness(typed: &Typed) -> Result<Readiness, Error> {
     let start_timeout = or(typed, "start-timeout", Some(Millis::seconds(30)), timeout)?;
     let ready =
@@ -125,7 +131,7 @@ fn readiness(typed: &Typed) -> Result<Readiness, Error> {
             "notify" => Ok(Readiness::Notify(None)),
             "signal" => Ok(Readiness::Signal(None)),
             span => duration::parse(span).map(Readiness::Alive).ok_or_else(|| {
-                given.wrong(format!("accepted: {}, notify, signal", duration::ACCEPTED))
+                given.wrong(format_args!("accepted: {}, notify, signal", duration::ACCEPTED))
             }),
         })?;
     match (ready, typed.get("start-timeout")) {
@@ -148,10 +154,8 @@ fn restart(given: &Given) -> Result<Restart, Error> {
 }
 
 fn backoff(given: &Given) -> Result<Backoff, Error> {
-    let (min, max) = match given.text()?.split_once("..") {
-        Some((min, max)) => (duration::parse(min), duration::parse(max)),
-        None => (None, None),
-    };
+    let (min, max) = given.text()?.split_once('.').unwrap_or_default();
+    let (min, max) = (duration::parse(min), max.strip_prefix('.').and_then(duration::parse));
     match (min, max) {
         (Some(min), Some(max)) if Millis(1) <= min && min <= max => Ok(Backoff { min, max }),
         _ => Err(given.wrong("accepted: MIN..MAX, each a time, from 1ms on, the larger one last")),
@@ -170,7 +174,8 @@ fn respawn_limit(given: &Given) -> Result<Option<RespawnLimit>, Error> {
         (Some(count), Some(window)) => Ok(Some(RespawnLimit { count, window })),
         _ => {
             let most = RESPAWN_COUNT_MAX;
-            Err(given.wrong(format!("accepted: N/TIME (5/60s) with N from 0 to {most}, or none")))
+            Err(given
+                .wrong(format_args!("accepted: N/TIME (5/60s) with N from 0 to {most}, or none")))
         }
     }
 }
@@ -180,21 +185,21 @@ fn timeout(given: &Given) -> Result<Option<Millis>, Error> {
         "none" => Ok(None),
         text => duration::parse(text)
             .map(Some)
-            .ok_or_else(|| given.wrong(format!("accepted: {}, or none", duration::ACCEPTED))),
+            .ok_or_else(|| given.wrong(format_args!("accepted: {}, or none", duration::ACCEPTED))),
     }
 }
 
 fn signal(given: &Given) -> Result<Signal, Error> {
     signal_name::parse(given.text()?)
-        .ok_or_else(|| given.wrong(format!("accepted: {}", signal_name::ACCEPTED)))
+        .ok_or_else(|| given.wrong(format_args!("accepted: {}", signal_name::ACCEPTED)))
 }
 
 fn parent_death(given: &Given) -> Result<Option<Signal>, Error> {
     match given.text()? {
         "none" => Ok(None),
-        text => signal_name::parse(text)
-            .map(Some)
-            .ok_or_else(|| given.wrong(format!("accepted: {}, or none", signal_name::ACCEPTED))),
+        text => signal_name::parse(text).map(Some).ok_or_else(|| {
+            given.wrong(format_args!("accepted: {}, or none", signal_name::ACCEPTED))
+        }),
     }
 }
 
@@ -214,6 +219,7 @@ fn log_format(given: &Given) -> Result<LogFormat, Error> {
     }
 }
 
+#[inline(never)]
 fn reactions(typed: &Typed) -> Result<Reactions, Error> {
     let mut table = Reactions::default();
     let mut seen: Vec<Signal> = Vec::new();
@@ -221,7 +227,7 @@ fn reactions(typed: &Typed) -> Result<Reactions, Error> {
         let (signal, reaction) = reaction(given)?;
         if seen.contains(&signal) {
             let name = signal_name::name(signal);
-            return Err(given.wrong(format!("{name} was given an action before")));
+            return Err(given.wrong(format_args!("{name} was given an action before")));
         }
         seen.push(signal);
         table.set(signal, reaction);
@@ -238,10 +244,10 @@ fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
     };
     let (signal, action) = given.text()?.split_once('=').ok_or_else(wrong)?;
     let signal = signal_name::parse(signal)
-        .ok_or_else(|| given.wrong(format!("accepted: {}", signal_name::ACCEPTED)))?;
+        .ok_or_else(|| given.wrong(format_args!("accepted: {}", signal_name::ACCEPTED)))?;
     if matches!(signal.0, libc::SIGKILL | libc::SIGSTOP | libc::SIGCHLD) {
         let name = signal_name::name(signal);
-        return Err(given.wrong(format!("{name} cannot be given another action")));
+        return Err(given.wrong(format_args!("{name} cannot be given another action")));
     }
     let reaction = match action {
         "stop" => Reaction::Stop,

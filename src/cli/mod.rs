@@ -9,7 +9,7 @@ mod typed;
 use std::ffi::{OsStr, OsString};
 
 use crate::error::{Error, Kind};
-use crate::event_loop::Setup;
+use crate::event_loop::EventLoop;
 use crate::plan::{Level, LogFormat};
 use crate::protocol::log_line::LogLine;
 use crate::sys;
@@ -57,7 +57,7 @@ fn run(words: Vec<OsString>) -> Result<u8, Error> {
         let file = typed::file(&name, options::RUN, &read_config(&name)?)?;
         typed.add_weaker(file);
     }
-    Ok(Setup::new(meant::run(&typed)?)?.run())
+    Ok(EventLoop::set_up(meant::run(&typed)?)?.run())
 }
 
 fn read_config(name: &OsStr) -> Result<Vec<u8>, Error> {

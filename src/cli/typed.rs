@@ -1,5 +1,6 @@
 //! What was typed: options with their values, and COMMAND. Nothing is judged but the form.
 
+use core::fmt::Display;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -24,6 +25,7 @@ pub(super) struct Given {
 
 impl Given {
     /// For messages: `--workers "x"`.
+    #[inline(never)]
     pub(super) fn told(&self) -> String {
         match self.opt.value {
             Some(_) => format!("--{} \"{}\"", self.opt.long, self.value.to_string_lossy()),
@@ -31,17 +33,24 @@ impl Given {
         }
     }
 
-    pub(super) fn wrong(&self, wrong: impl ToString) -> Error {
+    pub(super) fn wrong(&self, wrong: impl Display) -> Error {
+        self.wrongly(&wrong)
+    }
+
+    #[inline(never)]
+    fn wrongly(&self, wrong: &dyn Display) -> Error {
         Error::usage(self.told(), wrong)
     }
 
     /// The value as text; what is no UTF-8 is none of the words that are accepted.
+    #[inline(never)]
     pub(super) fn text(&self) -> Result<&str, Error> {
         self.value.to_str().ok_or_else(|| self.wrong("is not UTF-8"))
     }
 }
 
 /// Takes a command line apart. Options end at the first word that is none.
+#[inline(never)]
 pub(super) fn command_line(
     command: &str,
     table: &'static [Opt],
@@ -132,6 +141,7 @@ impl Typed {
         self.given.extend(new);
     }
 
+    #[inline(never)]
     pub(super) fn get(&self, long: &str) -> Option<&Given> {
         self.given.iter().find(|given| given.opt.long == long)
     }
@@ -145,13 +155,13 @@ fn needs_value(spelled: &str, what: &str) -> Error {
     Error::usage(spelled, format!("needs a value: {what}"))
 }
 
-/// The only thing that `next` complains of: `--flag=value`.
+/// `next` complains of nothing but `--flag=value`.
 fn unexpected_value(error: lexopt::Error) -> Error {
-    match error {
-        lexopt::Error::UnexpectedValue { option, value } => {
-            Error::usage(option, format!("takes no value, got \"{}\"", value.to_string_lossy()))
-        }
-        other => Error::usage("the command line", other),
+    if let lexopt::Error::UnexpectedValue { option, value } = error {
+        Error::usage(option, format_args!("takes no value, got \"{}\"", value.to_string_lossy()))
+    } else {
+        // Its own text would bring in the code that prints with {:?}.
+        Error::usage("the command line", "cannot be taken apart")
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Launcher {
 
 impl Launcher {
     /// Finds COMMAND for the first time: an fd3 that cannot start anything does not start.
+    #[inline(never)]
     pub(super) fn new(
         launch: Launch,
         stdin: Option<OwnedFd>,
@@ -67,6 +68,7 @@ impl Launcher {
         })
     }
 
+    #[inline(never)]
     pub(super) fn start(
         &mut self,
         slot: SlotId,

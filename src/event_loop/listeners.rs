@@ -178,11 +178,6 @@ impl Listener {
         Ok(Listener { fd, name, address, listen, stream, backlog, path, told: None })
     }
 
-    /// One more socket at the same address, for a slot of its own. Needs `reuseport`.
-    pub fn sibling(&self) -> Result<OwnedFd, Error> {
-        listen::open(&self.address, &self.listen).map(|fresh| fresh.fd)
-    }
-
     /// How full the queue is, where the kernel tells.
     pub fn queue(&self) -> Option<Queue> {
         if self.stream { queue(self.fd.as_fd()) } else { None }

@@ -153,7 +153,7 @@ fn level(fact: &Fact) -> Level {
         Fact::Abandoned { .. } => Level::Error,
         Fact::Stopping { why: StopReason::RespawnLimit(_), .. } => Level::Error,
         Fact::Stopping { .. } => Level::Info,
-        Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replacing { .. } => {
+        Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replaced { .. } => {
             Level::Warn
         }
     }
@@ -208,9 +208,10 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         }
         Fact::SignalIgnored { signal } => line("signal ignored: this version cannot do that yet")
             .text("signal", &signal_name::name(*signal)),
-        Fact::Replacing { workers } => {
-            line("replacing all workers, their listener is dead").number("workers", workers)
-        }
+        Fact::Replaced { slot, pid, next } => next_words(
+            line("worker's listener is dead, replacing it").number("slot", slot).number("pid", pid),
+            *next,
+        ),
     }
 }
 

@@ -5,6 +5,7 @@
 //! before children's ends, so that what a worker said or did last still counts.
 
 mod children;
+mod cpus;
 mod guard;
 mod launch;
 mod listen;
@@ -12,8 +13,6 @@ mod listeners;
 mod log;
 mod setup;
 mod token;
-
-pub(crate) use self::setup::Setup;
 
 use self::launch::Launcher;
 use self::listeners::Listeners;
@@ -24,7 +23,7 @@ use crate::pid_map::PidMap;
 use crate::supervisor::{Action, Actions, Event, Sender, Supervisor, Target};
 use crate::sys::epoll::Epoll;
 use crate::sys::notify::NotifySocket;
-use crate::sys::signal::SignalFd;
+use crate::sys::signal::{Received, SignalFd};
 use crate::sys::{clock, process, signal};
 use crate::units::{Millis, Pid, Signal};
 
@@ -137,27 +136,34 @@ impl EventLoop {
         }
     }
 
+    /// All that came, so that a worker's signal is known for its own before the worker is reaped. More
+    /// than a few rounds is a flood: the rest stays readable, and comes with the next turn.
     fn read_signals(&mut self) {
-        // What does not fit stays readable, and comes with the next turn.
-        let received = match self.signals.read() {
-            Ok(received) => received,
-            Err(errno) => return self.log.cannot_read_signals(errno),
-        };
-        for one in received {
-            match (one.signal, one.sender) {
-                (libc::SIGCHLD, _) => self.children_ended = true,
-                // Our own doing: SIGPIPE from a write that told us EPIPE as well.
-                (_, Some(sender)) if sender == self.own_pid.0 => {}
-                (signal, sender) => {
-                    let group = sender.and_then(process::group_of).map(Pid);
-                    let sender = Sender { pid: sender.map(Pid), group };
-                    self.tell(Event::Signalled { signal: Signal(signal), sender });
-                }
+        for _ in 0..SIGNAL_ROUNDS {
+            match self.signals.read() {
+                Ok(received) if received.is_empty() => return,
+                Ok(received) => received.into_iter().for_each(|one| self.received(one)),
+                Err(errno) => return self.log.cannot_read_signals(errno),
+            }
+        }
+    }
+
+    fn received(&mut self, one: Received) {
+        match (one.signal, one.sender) {
+            (libc::SIGCHLD, _) => self.children_ended = true,
+            // Our own doing: SIGPIPE from a write that told us EPIPE as well.
+            (_, Some(sender)) if sender == self.own_pid.0 => {}
+            (signal, sender) => {
+                let group = sender.and_then(process::group_of).map(Pid);
+                let sender = Sender { pid: sender.map(Pid), group };
+                self.tell(Event::Signalled { signal: Signal(signal), sender });
             }
         }
     }
 }
 
+/// Batches of signals read in one turn.
+const SIGNAL_ROUNDS: usize = 8;
 /// The exit status for what is fd3's own failure.
 const EXIT_OWN_FAILURE: u8 = 125;
 

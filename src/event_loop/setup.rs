@@ -6,7 +6,7 @@ use super::launch::Launcher;
 use super::listeners::{Inherited, Listeners};
 use super::log::Log;
 use super::token::Token;
-use super::{EventLoop, process};
+use super::{EventLoop, cpus, process};
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
 use crate::plan::{Plan, Stdin, WORKERS_MAX, Workers};
@@ -22,12 +22,10 @@ use crate::units::Pid;
 /// Descriptors of fd3's own, besides one a listener and one a worker, with some to spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
-#[derive(Debug)]
-pub(crate) struct Setup;
-
-impl Setup {
+impl EventLoop {
     /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
-    pub(crate) fn new(plan: Plan) -> Result<EventLoop, Error> {
+    #[inline(never)]
+    pub(crate) fn set_up(plan: Plan) -> Result<EventLoop, Error> {
         let inherited = inherited();
         let adopted = adopted(&plan, &inherited);
         fd::close_inherited(&adopted);
@@ -72,6 +70,7 @@ impl Setup {
 }
 
 impl EventLoop {
+    #[inline(never)]
     fn watch_all(&self, listeners: &mut Listeners) -> Result<(), Errno> {
         self.epoll.add(self.signals.fd(), Token::Signals.bits(), Interest::IN)?;
         self.epoll.add(self.launcher.reports().fd(), Token::Reports.bits(), Interest::IN)?;
@@ -90,7 +89,7 @@ fn cannot(what: &'static str) -> impl Fn(Errno) -> Error {
 fn count(workers: Workers) -> u32 {
     match workers {
         Workers::Count(count) => count,
-        Workers::Auto => u32::try_from(process::cpus()).unwrap_or(1).clamp(1, WORKERS_MAX),
+        Workers::Auto => cpus::usable().min(WORKERS_MAX),
     }
 }
 

@@ -1,9 +1,10 @@
 //! How a worker is told of its listeners: the variables of systemd and of everyone else who ever passed
 //! a socket (`--protocol`). Pure: makes the strings, before the fork; the PID is filled in after it.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 
 use super::address::{Address, Ip};
 use crate::units::{Generation, Pid, SlotId};
@@ -145,8 +146,8 @@ pub fn inherited(
 /// All variables that tell `worker` of `listeners`.
 pub fn variables(protocols: &[Protocol], listeners: &[Told<'_>], worker: Worker) -> Variables {
     let mut told = Variables::default();
-    told.set("FD3_SLOT", |value| write!(value, "{}", worker.slot));
-    told.set("FD3_GENERATION", |value| write!(value, "{}", worker.generation));
+    told.set("FD3_SLOT", worker.slot);
+    told.set("FD3_GENERATION", worker.generation);
     if listeners.is_empty() {
         return told;
     }
@@ -162,32 +163,28 @@ impl Variables {
             Protocol::Plain => {}
             Protocol::Listen => self.listen(listeners),
             Protocol::Gograceful => {
-                self.set("LISTEN_FDS", |value| write!(value, "{}", listeners.len()));
-                self.set("GOGRACEFUL_PPID", |value| write!(value, "{}", worker.parent));
+                self.set("LISTEN_FDS", listeners.len());
+                self.set("GOGRACEFUL_PPID", worker.parent);
             }
             Protocol::Starter => {
                 self.joined("SERVER_STARTER_PORT", ";", listeners, starter_port);
-                self.set("SERVER_STARTER_GENERATION", |v| write!(v, "{}", worker.generation));
+                self.set("SERVER_STARTER_GENERATION", worker.generation);
             }
             Protocol::Einhorn => {
-                self.set("EINHORN_MASTER_PID", |value| write!(value, "{}", worker.parent));
-                self.set("EINHORN_CHILD_INDEX", |value| write!(value, "{}", worker.slot));
-                self.set("EINHORN_FD_COUNT", |value| write!(value, "{}", listeners.len()));
-                for (index, fd) in fds(listeners).enumerate() {
-                    self.set("EINHORN_FD_", |value| {
-                        // The index belongs to the name: put it before the `=`.
-                        value.pop();
-                        write!(value, "{index}={fd}")
-                    });
+                self.set("EINHORN_MASTER_PID", worker.parent);
+                self.set("EINHORN_CHILD_INDEX", worker.slot);
+                self.set("EINHORN_FD_COUNT", listeners.len());
+                for (index, fd) in (FIRST_FD..).take(listeners.len()).enumerate() {
+                    self.set(&format!("EINHORN_FD_{index}"), fd);
                 }
             }
             Protocol::Socketmaster => {
                 self.joined("EINHORN_FDS", " ", listeners, |value, fd, _| write!(value, "{fd}"));
-                self.set("SOCKETMASTER_PID", |value| write!(value, "{}", worker.parent));
+                self.set("SOCKETMASTER_PID", worker.parent);
             }
             Protocol::Goatflap => {
-                self.set("LISTEN_FD", |value| write!(value, "{FIRST_FD}"));
-                self.set("GOAT_PROC", |value| write!(value, "{}", worker.serial));
+                self.set("LISTEN_FD", FIRST_FD);
+                self.set("GOAT_PROC", worker.serial);
             }
             Protocol::Goagain => self.goagain(listeners, worker),
             Protocol::Nginx => {
@@ -202,36 +199,41 @@ impl Variables {
     /// sd_listen_fds_with_names(3): exactly as many names as descriptors.
     fn listen(&mut self, listeners: &[Told<'_>]) {
         self.own_pid.push("LISTEN_PID");
-        self.set("LISTEN_FDS", |value| write!(value, "{}", listeners.len()));
+        self.set("LISTEN_FDS", listeners.len());
         self.joined("LISTEN_FDNAMES", ":", listeners, |value, _, told| value.write_str(told.name));
     }
 
     /// goagain knows one listener; its child signals GOAGAIN_PPID when it serves.
     fn goagain(&mut self, listeners: &[Told<'_>], worker: Worker) {
         let Some(first) = listeners.first() else { return };
-        self.set("GOAGAIN_FD", |value| write!(value, "{FIRST_FD}"));
-        self.set("GOAGAIN_NAME", |value| match first.address {
-            Address::Unix { .. } => write!(value, "unix:{}->", Bare(first.address)),
+        self.set("GOAGAIN_FD", FIRST_FD);
+        let kind = match first.address {
+            Address::Unix { .. } => "unix",
             Address::Tcp { .. }
             | Address::Udp { .. }
             | Address::Vsock { .. }
-            | Address::Inherited(_) => write!(value, "tcp:{}->", Bare(first.address)),
-        });
-        self.set("GOAGAIN_PPID", |value| write!(value, "{}", worker.parent));
-        self.set("GOAGAIN_SIGNAL", |value| write!(value, "{}", libc::SIGUSR1));
+            | Address::Inherited(_) => "tcp",
+        };
+        self.set("GOAGAIN_NAME", format_args!("{kind}:{}->", Bare(first.address)));
+        self.set("GOAGAIN_PPID", worker.parent);
+        self.set("GOAGAIN_SIGNAL", libc::SIGUSR1);
     }
 
-    /// Adds `name=` and what `write` adds; a variable set twice (LISTEN_FDS) is set once.
-    fn set(&mut self, name: &str, write: impl FnOnce(&mut String) -> core::fmt::Result) {
-        let mut variable = String::from(name);
-        variable.push('=');
-        // Writing to a String does not fail.
-        let _ = write(&mut variable);
+    fn set(&mut self, name: &str, value: impl Display) {
+        self.set_text(name, &value);
+    }
+
+    /// A variable set twice (LISTEN_FDS) is set once. One function for every type, as there are many.
+    #[inline(never)]
+    fn set_text(&mut self, name: &str, value: &dyn Display) {
+        let variable = format!("{name}={value}");
         if !self.set.contains(&variable) {
             self.set.push(variable);
         }
     }
 
+    /// What `one` makes of each listener, with `between` between two.
+    #[inline(never)]
     fn joined(
         &mut self,
         name: &str,
@@ -239,31 +241,27 @@ impl Variables {
         listeners: &[Told<'_>],
         one: fn(&mut String, i32, &Told<'_>) -> core::fmt::Result,
     ) {
-        self.set(name, |value| {
-            for (index, (fd, told)) in fds(listeners).zip(listeners).enumerate() {
-                if index > 0 {
-                    value.push_str(between);
-                }
-                one(value, fd, told)?;
+        let mut value = String::new();
+        for (fd, told) in (FIRST_FD..).zip(listeners) {
+            if fd > FIRST_FD {
+                value.push_str(between);
             }
-            Ok(())
-        });
+            // Writing to a String does not fail.
+            let _ = one(&mut value, fd, told);
+        }
+        self.set_text(name, &value);
     }
-}
-
-fn fds(listeners: &[Told<'_>]) -> impl Iterator<Item = i32> {
-    (FIRST_FD..).take(listeners.len())
 }
 
 /// An address without its scheme, as most programs of this list spell it.
 struct Bare<'a>(&'a Address);
 
-impl core::fmt::Display for Bare<'_> {
+impl Display for Bare<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let mut whole = String::new();
         write!(whole, "{}", self.0)?;
-        let bare = whole.split_once("://").or_else(|| whole.split_once(':'));
-        f.write_str(bare.map_or(whole.as_str(), |(_, bare)| bare))
+        let bare = whole.split_once(':').map_or(whole.as_str(), |(_, bare)| bare);
+        f.write_str(bare.strip_prefix("//").unwrap_or(bare))
     }
 }
 

@@ -35,7 +35,13 @@ impl LogLine {
         line
     }
 
-    pub fn number(mut self, name: &str, number: impl Display) -> LogLine {
+    pub fn number(self, name: &str, number: impl Display) -> LogLine {
+        self.any_number(name, &number)
+    }
+
+    /// One function for every type, as there are many.
+    #[inline(never)]
+    fn any_number(mut self, name: &str, number: &dyn Display) -> LogLine {
         match self.format {
             LogFormat::Text => self.add(format_args!(" {name}={number}")),
             LogFormat::Json => self.add(format_args!(",\"{}\":{number}", Underscored(name))),

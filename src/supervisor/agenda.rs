@@ -30,11 +30,9 @@ impl Agenda {
         })
     }
 
-    /// Exchanges the deadline `before` for `after`; `None` is none.
+    /// Exchanges the deadline `before` for `after`; `None` is none. `before` may be taken out already, so
+    /// that `after` is put in even where they are the same.
     pub(super) fn change(&mut self, due: Due, before: Option<Millis>, after: Option<Millis>) {
-        if before == after {
-            return;
-        }
         if let Some(at) = before
             && let Ok(place) = self.0.binary_search(&Reverse((at, due)))
         {
@@ -50,5 +48,22 @@ impl Agenda {
     /// For the invariants.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Millis, Due)> {
         self.0.iter().map(|Reverse(entry)| *entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_taken_out_can_be_due_again_at_the_same_time() {
+        let (mut agenda, due, at) = (Agenda::default(), Due::Worker(Pid(7)), Some(Millis(5)));
+        agenda.change(due, None, at);
+        agenda.change(due, at, at);
+        assert_eq!(agenda.entries().count(), 1);
+        assert_eq!(agenda.pop(Millis(4)), None);
+        assert_eq!(agenda.pop(Millis(5)), Some(due));
+        agenda.change(due, at, at);
+        assert_eq!(agenda.soonest(), at);
     }
 }

@@ -123,7 +123,7 @@ pub enum Fact {
         slot: SlotId,
         pid: Pid,
     },
-    /// Even SIGKILL did not end it (it hangs in the kernel); fd3 ends without it.
+    /// Even SIGKILL did not end it (it hangs in the kernel); fd3 goes on without it.
     Abandoned {
         slot: SlotId,
         pid: Pid,
@@ -141,9 +141,11 @@ pub enum Fact {
     SignalIgnored {
         signal: Signal,
     },
-    /// All workers are replaced, as their listener was.
-    Replacing {
-        workers: usize,
+    /// A worker was told to stop because its listener is dead.
+    Replaced {
+        slot: SlotId,
+        pid: Pid,
+        next: Next,
     },
 }
 

@@ -38,6 +38,8 @@ use crate::units::{Generation, Millis, Pid, Signal, SlotId};
 
 /// The exit status for what is fd3's own failure, not a worker's.
 const EXIT_OWN_FAILURE: u8 = 125;
+/// The exit status for a worker that was not ready in time and then ended with 0.
+const EXIT_TOO_SLOW: u8 = 1;
 
 #[derive(Debug)]
 pub struct Supervisor {
@@ -162,7 +164,7 @@ impl Supervisor {
         };
         let phase = Phase::Starting { until };
         let generation = self.generation;
-        let worker = Worker { slot, generation, started: now, phase, exec_failure: None };
+        let worker = Worker { slot, started: now, phase, exec_failure: None };
         self.workers.insert(pid, worker);
         self.agenda.change(Due::Worker(pid), None, until);
         out.push_back(Action::Say(Fact::Started { slot, pid, generation }));
@@ -208,10 +210,19 @@ impl Supervisor {
             }
             let next = Next::Asked;
             out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
+            if !seated {
+                self.make_room(now, slot, out);
+            }
             return;
         }
-        let code = worker.exec_failure.as_ref().map_or(status.code(), Error::exit_status);
-        let failed = code != 0 || worker.phase.cause() == Some(Cause::TooSlow);
+        let too_slow = worker.phase.cause() == Some(Cause::TooSlow);
+        let code = match &worker.exec_failure {
+            Some(error) => error.exit_status(),
+            // It obeyed, but it had failed.
+            None if too_slow && status.code() == 0 => EXIT_TOO_SLOW,
+            None => status.code(),
+        };
+        let failed = code != 0;
         let next = match worker.exec_failure {
             Some(error) => {
                 let next = self.after_failure(now, slot, code);
@@ -238,15 +249,15 @@ impl Supervisor {
 
     /// What follows an end that nobody asked for.
     fn after_end(&mut self, now: Millis, slot: SlotId, code: u8, failed: bool) -> Next {
-        if failed {
-            self.last_failure = code;
-        }
         let rests = match self.rules.restart {
             Restart::Always => false,
             Restart::OnFailure => !failed,
             Restart::Never => true,
         };
         if rests {
+            if failed {
+                self.last_failure = code;
+            }
             self.set_seat(slot, Seat::Closed);
             return Next::Rest;
         }
@@ -298,28 +309,35 @@ impl Supervisor {
         }
     }
 
-    /// Every worker makes room for another one, which waits as after a crash: a program that breaks
-    /// its listener whenever it starts must not be started in a whirl. Where a former worker still is
-    /// on its way out, the slot waits for its present one's end, so that it never has more than two.
+    /// Every worker makes room for another one. Where a former one still is on its way out, the slot
+    /// waits for its end, so that it never has more than two.
     fn replace_all(&mut self, now: Millis, out: &mut Actions) {
         if self.mission != Mission::Running {
             return;
         }
         let seated: Vec<(Pid, SlotId)> = self.seated().collect();
-        out.push_back(Action::Say(Fact::Replacing { workers: seated.len() }));
         let until = self.rules.stop_timeout.map(|limit| now.plus(limit));
         for (pid, slot) in seated {
             self.retire(pid, until, Cause::Wanted, out);
-            let Some(place) = self.slots.get_mut(slot.0 as usize) else { continue };
-            if place.leaving.is_some() {
-                continue;
-            }
-            place.leaving = Some(pid);
-            if let next @ Next::GiveUp(_) = self.start_again(now, slot) {
-                self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
-                return;
-            }
+            self.make_room(now, slot, out);
         }
+    }
+
+    /// Gives the seat of a worker that was told to stop to another one, if no former one is in the way.
+    /// The next one waits as after a crash: a program that breaks its listener whenever it starts must
+    /// not be started in a whirl.
+    fn make_room(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        let Seat::Held(pid) = place.seat else { return };
+        let phase = self.workers.get(pid).map(|worker| worker.phase);
+        let told = phase.and_then(Phase::cause) == Some(Cause::Wanted);
+        if !told || place.leaving.is_some() || self.mission != Mission::Running {
+            return;
+        }
+        place.leaving = Some(pid);
+        let next = self.start_again(now, slot);
+        out.push_back(Action::Say(Fact::Replaced { slot, pid, next }));
+        self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
     }
 
     fn seated(&self) -> impl Iterator<Item = (Pid, SlotId)> {

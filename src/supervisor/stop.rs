@@ -185,26 +185,23 @@ impl Supervisor {
         out.push_back(Action::Signal { pid, signal, to: Target::Group });
     }
 
-    /// SIGKILL was in vain so far. A stop forgets the worker; otherwise its slot stays taken.
+    /// SIGKILL was in vain so far. Where nothing waits for the worker's seat it is forgotten; otherwise
+    /// its slot stays taken until it ends, or fd3 does.
     pub(super) fn outlived_kill(&mut self, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, cause) = (worker.slot, worker.phase.cause().unwrap_or(Cause::Wanted));
-        match self.mission {
-            Mission::Stopping { .. } | Mission::Finished => {
-                out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
-                self.workers.remove(pid);
-                if let Some(place) = self.slots.get_mut(slot.0 as usize)
-                    && place.leaving == Some(pid)
-                {
-                    place.leaving = None;
-                } else {
-                    self.set_seat(slot, Seat::Closed);
-                }
-            }
-            // Looked at again by the next stop.
-            Mission::NotBegun | Mission::Running => {
-                self.set_phase(pid, Phase::Killed { until: None, cause });
-            }
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        let leaving = place.leaving == Some(pid);
+        if self.mission == Mission::Running && !leaving {
+            self.set_phase(pid, Phase::Killed { until: None, cause });
+            return;
+        }
+        self.workers.remove(pid);
+        out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
+        if leaving {
+            place.leaving = None;
+        } else {
+            self.set_seat(slot, Seat::Closed);
         }
     }
 

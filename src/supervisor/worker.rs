@@ -4,12 +4,11 @@
 //! Killed are never left but by the process's end.
 
 use crate::error::Error;
-use crate::units::{Generation, Millis, SlotId};
+use crate::units::{Millis, SlotId};
 
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) slot: SlotId,
-    pub(super) generation: Generation,
     pub(super) started: Millis,
     pub(super) phase: Phase,
     /// What it reported if it never became COMMAND.

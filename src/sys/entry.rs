@@ -12,7 +12,9 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     let words: Vec<OsString> = (0..count)
         .map(|index| {
             // SAFETY: the C library passes `count` pointers.
-            let word = unsafe { *words.add(index) };
+            let word = unsafe { words.add(index) };
+            // SAFETY: as above.
+            let word = unsafe { *word };
             // SAFETY: each of them points to a string that ends with a NUL and is never freed.
             let word = unsafe { CStr::from_ptr(word) };
             OsStr::from_bytes(word.to_bytes()).to_owned()

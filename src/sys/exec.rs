@@ -47,10 +47,11 @@ pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
 
 fn executable(file: &CStr) -> Result<(), Errno> {
     let kind = FileType::from_raw_mode(rustix::fs::stat(file)?.st_mode);
-    match kind {
-        FileType::Directory => return Err(Errno(libc::EISDIR)),
-        FileType::RegularFile => {}
-        _ => return Err(Errno(libc::EACCES)),
+    if kind == FileType::Directory {
+        return Err(Errno(libc::EISDIR));
+    }
+    if kind != FileType::RegularFile {
+        return Err(Errno(libc::EACCES));
     }
     Ok(rustix::fs::access(file, Access::EXEC_OK)?)
 }

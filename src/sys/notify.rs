@@ -57,7 +57,7 @@ impl NotifySocket {
 
     /// The next datagram. `Some(None)` is one that does not count: too long, or from nobody.
     pub fn next(&self) -> Option<Option<Datagram>> {
-        let mut text = vec![0_u8; DATAGRAM_MAX];
+        let mut text = [0_u8; DATAGRAM_MAX];
         let mut space = [MaybeUninit::uninit();
             rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -82,7 +82,7 @@ impl NotifySocket {
         if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
             return Some(None);
         }
-        text.truncate(received.bytes);
-        Some(user.map(|user| Datagram { text, user }))
+        let text = text.get(..received.bytes).unwrap_or_default();
+        Some(user.map(|user| Datagram { text: text.to_vec(), user }))
     }
 }

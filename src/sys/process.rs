@@ -38,13 +38,12 @@ pub(super) fn restore_descriptor_limit(limit: Rlimit) -> Result<(), Errno> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-/// The CPUs that this process may use: its affinity, and its cgroup's quota rounded down; at least 1.
-pub fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// The CPUs that this process may be scheduled on; at least 1.
+pub fn cpus_in_affinity() -> u32 {
+    rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count().max(1))
 }
 
 /// Something that differs from run to run.
 pub fn seed() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (now.tv_nsec as u64) << 32 ^ now.tv_sec as u64 ^ (own_pid() as u64) << 16
+    super::clock::realtime_ms() << 20 ^ own_pid() as u64
 }

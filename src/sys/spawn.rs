@@ -150,10 +150,10 @@ fn write_own_pid(places: &[*mut u8]) {
         digits[first] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
+    let digits = digits.get(first..).unwrap_or_default();
     for place in places {
-        let length = PID_ROOM - first;
-        // SAFETY: place has PID_ROOM bytes, length is at most that; digits ends with a NUL.
-        unsafe { core::ptr::copy_nonoverlapping(digits.as_ptr().add(first), *place, length) };
+        // SAFETY: place has PID_ROOM bytes, digits at most that; they end with a NUL.
+        unsafe { core::ptr::copy_nonoverlapping(digits.as_ptr(), *place, digits.len()) };
     }
 }
 

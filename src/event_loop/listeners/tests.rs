@@ -85,7 +85,8 @@ fn options_reach_the_socket() {
     ] {
         assert_eq!(got, Ok(true));
     }
-    listener.sibling().expect("reuseport lets a second in");
+    let (fresh, plan) = (&listener.address, &listener.listen);
+    listen::open(fresh, plan).expect("reuseport lets a second in");
     open(&["[2001:db8::1]:0,freebind"]).expect("an address that is not there yet");
     let refused = refusal(&["127.0.0.1:1,device=nope0"]);
     assert_eq!(refused, "cannot set device=nope0 of tcp://127.0.0.1:1: no such device");

@@ -1,0 +1,133 @@
+//! What the world does with fd3's actions: the part of the kernel, and of the event loop.
+
+use fd3::supervisor::{Action, Event, Fact, Status, Target};
+use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::{Errno, Error};
+
+use crate::process::{Birth, Deed, Life, Process, Who};
+use crate::seen::Sight;
+use crate::world::{Happening, World};
+
+const KILL: Signal = Signal(libc::SIGKILL);
+const CONT: Signal = Signal(libc::SIGCONT);
+
+impl World {
+    /// Returns the answer to a `Spawn`.
+    pub fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { slot, generation: _ } => return Some(self.spawn(slot)),
+            Action::Signal { pid, signal, to: Target::Process } => self.signal_process(pid, signal),
+            Action::Signal { pid, signal: KILL, to: Target::Group } => self.kill(pid),
+            // The worker itself is dead, and its children's ends are told to nobody.
+            Action::Signal { .. } | Action::CloseListeners => {}
+            Action::Say(Fact::Abandoned { pid, .. }) => {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.life = Life::Abandoned;
+                }
+            }
+            Action::Say(_) => {}
+            Action::Finish { status } => {
+                self.finished = Some(status);
+                if !self.model.stopping() {
+                    self.seen.note(Sight::AllRest);
+                }
+            }
+        }
+        None
+    }
+
+    fn spawn(&mut self, slot: SlotId) -> Event {
+        let Some(pid) = self.free_pid().filter(|_| !self.fork_fails()) else {
+            let errno = self.rng.pick([libc::EAGAIN, libc::ENOMEM, libc::EMFILE]);
+            let error = Error::system("fork", "worker", Errno(errno));
+            return Event::SpawnFailed { slot, error };
+        };
+        self.born += 1;
+        let birth = Birth { serial: self.born, slot, started: self.now };
+        let (process, agenda) = if self.healed {
+            Process::good(&mut self.rng, &self.scene, birth)
+        } else {
+            let proven = self.model.proven();
+            Process::draw(&mut self.rng, &self.scene, proven, birth)
+        };
+        let who = Who { pid, serial: birth.serial };
+        if self.processes.values().any(|other| other.slot == slot && other.lives()) {
+            self.seen.note(Sight::TwoInASlot);
+        }
+        if !self.used.insert(pid) {
+            self.seen.note(Sight::ReusedPid);
+        }
+        self.processes.insert(pid, process);
+        for (after, deed) in agenda {
+            self.happens_in(after, Happening::Does(who, deed));
+        }
+        Event::Spawned { slot, pid }
+    }
+
+    fn fork_fails(&mut self) -> bool {
+        let moods = self.scene.moods;
+        if self.healed || (moods.calm_start && !self.model.proven()) {
+            return false;
+        }
+        if self.rng.percent(moods.spawn_fails) {
+            let phase = self.rng.pick([0, 0, 100, 5_000]);
+            self.fork_fails_until = self.now.plus(Millis(phase));
+            return true;
+        }
+        self.now < self.fork_fails_until
+    }
+
+    /// Mostly the one that was free first, so that PIDs are used again as soon as they can be.
+    fn free_pid(&mut self) -> Option<Pid> {
+        let pool = 8 + 4 * self.scene.workers as i32;
+        let from = if self.rng.percent(80) { 0 } else { self.rng.below(pool as u64) as i32 };
+        (from..pool).map(|n| Pid(100 + n)).find(|pid| !self.processes.contains_key(pid))
+    }
+
+    /// A signal that a process may catch.
+    fn signal_process(&mut self, pid: Pid, signal: Signal) {
+        let Some(process) = self.processes.get(&pid).filter(|process| process.lives()) else {
+            return;
+        };
+        let who = Who { pid, serial: process.serial };
+        if signal == CONT {
+            self.thaw(who);
+        } else if signal == self.scene.rules.stop_signal {
+            self.told_to_stop(who);
+        } else if self.rng.percent(5) {
+            self.happens_in(Millis(0), Happening::Dies(who, Status::Killed(signal)));
+        }
+    }
+
+    fn told_to_stop(&mut self, who: Who) {
+        let killed = self.rng.percent(30);
+        let signal = self.scene.rules.stop_signal;
+        let Some(process) = self.processes.get_mut(&who.pid) else { return };
+        process.told_at = process.told_at.or(Some(self.now));
+        let Some(drains) = process.drains else { return };
+        let status = if killed { Status::Killed(signal) } else { Status::Exited(0) };
+        if process.frozen {
+            process.put_off.push(Deed::End(status));
+        } else {
+            self.happens_in(drains, Happening::Does(who, Deed::End(status)));
+        }
+    }
+
+    pub fn thaw(&mut self, who: Who) {
+        let Some(process) = self.processes.get_mut(&who.pid) else { return };
+        process.frozen = false;
+        for deed in core::mem::take(&mut process.put_off) {
+            let soon = Millis(self.rng.below(20));
+            self.happens_in(soon, Happening::Does(who, deed));
+        }
+    }
+
+    fn kill(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.killed = true;
+        let who = Who { pid, serial: process.serial };
+        if let Some(after) = process.dies_after.filter(|_| process.lives()) {
+            self.happens_in(after, Happening::Dies(who, Status::Killed(KILL)));
+        }
+    }
+}

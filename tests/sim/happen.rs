@@ -1,0 +1,194 @@
+//! What happens in a world of itself: processes act and end, and others interfere.
+
+use fd3::plan::{Reaction, Readiness};
+use fd3::supervisor::{Event, Sender, Status};
+use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::{Errno, Error};
+
+use crate::process::{By, Deed, Life, Process, Who, some_status};
+use crate::scene::STOP_NOW;
+use crate::world::{Claim, Happening, World};
+
+const OUTSIDE: Sender = Sender { pid: None, group: None };
+
+impl World {
+    /// Others interfere, sometimes.
+    pub fn weather(&mut self) {
+        let moods = self.scene.moods;
+        let soon = Millis(self.rng.pick([0, 1, 100, 3_000]));
+        if self.rng.percent(moods.noise) {
+            self.happens_in(soon, Happening::Noise);
+        }
+        if self.rng.percent(moods.replaces) {
+            self.happens_in(soon, Happening::ListenerReplaced);
+        }
+        let stranger = Sender { pid: Some(Pid(7)), group: Some(Pid(9)) };
+        let sender = self.rng.pick([OUTSIDE, stranger]);
+        if self.rng.percent(moods.stops) {
+            let stop = [libc::SIGTERM, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, STOP_NOW.0];
+            let signal = Signal(self.rng.pick(stop));
+            self.happens_in(soon, Happening::Signalled(signal, sender));
+        }
+        if self.rng.percent(moods.signals / 2) {
+            let signal = Signal(self.rng.between(1, 66) as i32);
+            let stops = match self.scene.rules.reactions.to(signal) {
+                Reaction::Stop | Reaction::Drain | Reaction::StopNow => true,
+                Reaction::Reload | Reaction::Upgrade | Reaction::Up | Reaction::Down => false,
+                Reaction::Ignore | Reaction::Forward(_) => false,
+            };
+            if !stops {
+                self.happens_in(soon, Happening::Signalled(signal, sender));
+            }
+        }
+    }
+
+    pub fn happen(&mut self, happening: Happening) -> Claim {
+        match happening {
+            Happening::Begin => self.deliver(Event::Begin),
+            Happening::Does(who, deed) => self.does(who, deed),
+            Happening::Dies(who, status) => {
+                self.dies(who, status);
+                Ok(())
+            }
+            Happening::Noticed(who) => self.is_noticed(who),
+            Happening::GroupGone(who) => {
+                if self.is_there(who) {
+                    self.processes.remove(&who.pid);
+                }
+                Ok(())
+            }
+            Happening::Signalled(signal, sender) => {
+                self.deliver(Event::Signalled { signal, sender })
+            }
+            Happening::ListenerReplaced => self.deliver(Event::ListenerReplaced),
+            Happening::Noise => {
+                let event = self.noise();
+                self.deliver(event)
+            }
+        }
+    }
+
+    pub fn is_there(&self, who: Who) -> bool {
+        self.processes.get(&who.pid).is_some_and(|process| process.serial == who.serial)
+    }
+
+    fn does(&mut self, who: Who, deed: Deed) -> Claim {
+        if !self.is_there(who) {
+            return Ok(());
+        }
+        let Some(process) = self.processes.get_mut(&who.pid) else { return Ok(()) };
+        if !process.lives() {
+            return Ok(());
+        }
+        if process.frozen && !matches!(deed, Deed::Thaw) {
+            process.put_off.push(deed);
+            return Ok(());
+        }
+        match deed {
+            Deed::FailExec => return self.fails_exec(who),
+            Deed::SayReady => return self.says_ready(who),
+            Deed::Signal(signal, by) => {
+                let sender = sender(who.pid, by);
+                if matches!(self.scene.rules.readiness, Readiness::Signal(_)) {
+                    process.said_ready = true;
+                }
+                return self.deliver(Event::Signalled { signal, sender });
+            }
+            Deed::Freeze => process.frozen = true,
+            Deed::Thaw => self.thaw(who),
+            Deed::End(status) => self.dies(who, status),
+        }
+        Ok(())
+    }
+
+    fn fails_exec(&mut self, who: Who) -> Claim {
+        let error = self.processes.get(&who.pid).and_then(|process| process.exec_error.clone());
+        let Some(error) = error else { return Ok(()) };
+        // The report always comes before the end, whatever the status of that is.
+        self.deliver(Event::ExecFailed { pid: who.pid, error })?;
+        let after = Millis(self.rng.pick([0, 0, 1]));
+        let status = Status::Exited(self.rng.pick([0, 1, 127]));
+        self.happens_in(after, Happening::Dies(who, status));
+        Ok(())
+    }
+
+    fn says_ready(&mut self, who: Who) -> Claim {
+        let by_signal = matches!(self.scene.rules.readiness, Readiness::Signal(_));
+        if let Some(process) = self.processes.get_mut(&who.pid) {
+            process.said_ready = true;
+        }
+        if by_signal && self.rng.percent(70) {
+            let by = self.rng.pick([By::Itself, By::ItsChild]);
+            let signal = Signal(self.rng.pick([1, 10, libc::SIGTERM, libc::SIGINT]));
+            let sender = sender(who.pid, by);
+            return self.deliver(Event::Signalled { signal, sender });
+        }
+        self.deliver(Event::Ready { pid: who.pid })
+    }
+
+    fn dies(&mut self, who: Who, status: Status) {
+        if !self.is_there(who) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&who.pid) else { return };
+        if process.lives() {
+            process.life = Life::Zombie(status);
+            let late = Millis(self.rng.pick([0, 0, 0, 1, 5, 100]));
+            self.happens_in(late, Happening::Noticed(who));
+        } else if matches!(process.life, Life::Abandoned) {
+            self.processes.remove(&who.pid);
+        }
+    }
+
+    /// fd3 learns of an end; the process is reaped after what fd3 then does.
+    fn is_noticed(&mut self, who: Who) -> Claim {
+        let Some(process) = self.processes.get_mut(&who.pid) else { return Ok(()) };
+        let Life::Zombie(status) = process.life else { return Ok(()) };
+        process.life = Life::Orphaned;
+        self.noticed = Some(who.pid);
+        let exited = Event::Exited { pid: who.pid, status };
+        self.deliver(exited.clone())?;
+        self.noticed = None;
+        if self.finished.is_none() && self.rng.percent(self.scene.moods.noise / 4) {
+            self.deliver(exited)?;
+        }
+        if self.rng.percent(10) {
+            let lingers = Millis(self.rng.pick([1, 100, 10_000]));
+            self.happens_in(lingers, Happening::GroupGone(who));
+        } else {
+            self.processes.remove(&who.pid);
+        }
+        Ok(())
+    }
+
+    /// A fact that is late, doubled, unknown or unasked.
+    pub fn noise(&mut self) -> Event {
+        let pid = self.unknown_pid();
+        let slot = SlotId(self.rng.below(u64::from(self.scene.workers) + 2) as u32);
+        let error = Error::system("fork", "worker", Errno(libc::EAGAIN));
+        let begun = self.model.begun();
+        match self.rng.below(8) {
+            0 if begun => Event::Begin,
+            1 => Event::Spawned { slot, pid },
+            2 => Event::SpawnFailed { slot, error },
+            3 => Event::ExecFailed { pid, error },
+            4 => Event::Exited { pid, status: some_status(&mut self.rng) },
+            5 => Event::Ready { pid },
+            _ => Event::TimePassed,
+        }
+    }
+
+    /// Of nobody, or of one whose end fd3 knows already.
+    fn unknown_pid(&mut self) -> Pid {
+        let past = Pid(100 + self.rng.below(8 + 4 * u64::from(self.scene.workers)) as i32);
+        let pid = self.rng.pick([Pid(-1), Pid(0), Pid(1), Pid(i32::MAX), past, past, past, past]);
+        if self.processes.get(&pid).is_some_and(Process::counts) { Pid(2) } else { pid }
+    }
+}
+
+fn sender(pid: Pid, by: By) -> Sender {
+    match by {
+        By::Itself => Sender { pid: Some(pid), group: Some(pid) },
+        By::ItsChild => Sender { pid: Some(Pid(5)), group: Some(pid) },
+    }
+}

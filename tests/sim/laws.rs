@@ -1,0 +1,237 @@
+//! What must never happen, seen from the world alone: whom fd3 signals, how many workers it starts, how
+//! soon, and how it ends. Nothing here follows the supervisor's states; see `model` for what must happen.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fd3::plan::{Reaction, Rules};
+use fd3::supervisor::{Action, Event, Sender, Target};
+use fd3::units::{Millis, Pid, Signal, SlotId};
+
+use crate::process::Process;
+use crate::scene::Scene;
+use crate::world::Claim;
+
+pub struct Laws {
+    rules: Rules,
+    count: usize,
+    begun: bool,
+    replaced: bool,
+    spawning: Option<SlotId>,
+    workers: BTreeMap<Pid, Worker>,
+    slots: Vec<Slot>,
+    closed: Option<By>,
+    /// The present event is an order to stop, or has signals forwarded.
+    order: Option<Reaction>,
+    stops: u32,
+    limited_at: Option<Millis>,
+    at_once: bool,
+    finished: bool,
+}
+
+struct Worker {
+    slot: SlotId,
+    told_at: Option<Millis>,
+    killed: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// When its latest worker ended, or did not come to be, though nobody had asked for that.
+    ended: Option<Millis>,
+    /// Such ends that were followed by a restart.
+    restarted: VecDeque<Millis>,
+}
+
+/// Who wanted the stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Order,
+    Fd3,
+}
+
+impl Laws {
+    pub fn new(scene: &Scene) -> Laws {
+        Laws {
+            rules: scene.rules.clone(),
+            count: scene.workers as usize,
+            begun: false,
+            replaced: false,
+            spawning: None,
+            workers: BTreeMap::new(),
+            slots: (0..scene.workers).map(|_| Slot::default()).collect(),
+            closed: None,
+            order: None,
+            stops: 0,
+            limited_at: None,
+            at_once: false,
+            finished: false,
+        }
+    }
+
+    pub fn before(&mut self, now: Millis, event: &Event) -> Claim {
+        self.order = None;
+        match event {
+            Event::Begin => self.begun = true,
+            Event::ListenerReplaced => self.replaced = true,
+            Event::Spawned { slot, pid } if self.spawning == Some(*slot) => {
+                self.spawning = None;
+                self.workers.insert(*pid, Worker { slot: *slot, told_at: None, killed: false });
+            }
+            Event::SpawnFailed { slot, .. } if self.spawning == Some(*slot) => {
+                self.spawning = None;
+                self.ended(*slot, now);
+            }
+            Event::Exited { pid, .. } => {
+                if let Some(worker) = self.workers.remove(pid)
+                    && worker.told_at.is_none()
+                    && !worker.killed
+                {
+                    self.ended(worker.slot, now);
+                }
+            }
+            Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
+            Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::ExecFailed { .. } => {}
+            Event::Ready { .. } | Event::TimePassed => {}
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, slot: SlotId, now: Millis) {
+        if let Some(slot) = self.slots.get_mut(slot.0 as usize) {
+            slot.ended = Some(now);
+        }
+    }
+
+    fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender) {
+        let mut senders = [sender.pid, sender.group].into_iter().flatten();
+        if senders.any(|pid| self.workers.contains_key(&pid)) {
+            return;
+        }
+        let reaction = self.rules.reactions.to(signal);
+        self.order = Some(reaction);
+        match reaction {
+            Reaction::Stop => {
+                self.stops += 1;
+                self.at_once |= self.stops > 1;
+                self.limited_at = self.limited_at.or(Some(now));
+            }
+            Reaction::StopNow => self.at_once = true,
+            Reaction::Drain | Reaction::Reload | Reaction::Upgrade | Reaction::Up => {}
+            Reaction::Down | Reaction::Ignore | Reaction::Forward(_) => {}
+        }
+    }
+
+    pub fn action(
+        &mut self,
+        now: Millis,
+        action: &Action,
+        processes: &BTreeMap<Pid, Process>,
+        noticed: Option<Pid>,
+    ) -> Claim {
+        if self.finished {
+            return Err(format!("after Finish: {action:?}"));
+        }
+        match action {
+            Action::Spawn { slot, .. } => self.spawn(now, *slot, processes),
+            Action::Signal { pid, signal, to } => {
+                let there = processes.get(pid).is_some_and(Process::counts);
+                if !there && noticed != Some(*pid) {
+                    return Err(format!("{signal:?} to {pid}, which is no worker"));
+                }
+                self.signal(now, *pid, *signal, *to)
+            }
+            Action::CloseListeners => {
+                let ordered = match self.order {
+                    Some(Reaction::Stop | Reaction::Drain | Reaction::StopNow) => By::Order,
+                    Some(_) | None => By::Fd3,
+                };
+                match self.closed.replace(ordered) {
+                    None => Ok(()),
+                    Some(_) => Err("the listeners are closed twice".into()),
+                }
+            }
+            Action::Say(_) => Ok(()),
+            Action::Finish { status } => self.finish(*status, processes),
+        }
+    }
+
+    fn spawn(&mut self, now: Millis, slot: SlotId, processes: &BTreeMap<Pid, Process>) -> Claim {
+        if !self.begun || self.closed.is_some() {
+            return Err("a worker is started before the beginning, or after the end".into());
+        }
+        if self.spawning.replace(slot).is_some() {
+            return Err("two workers are started at a time".into());
+        }
+        let live = processes.values().filter(|process| process.counts()).count();
+        let told = self.workers.values().filter(|worker| worker.told_at.is_some()).count();
+        let most = if self.replaced { 2 * self.count } else { self.count };
+        if live >= most || self.workers.len() - told >= self.count {
+            return Err(format!("{live} workers live, and one more is started"));
+        }
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else {
+            return Err(format!("there is no slot {slot}"));
+        };
+        let Some(ended) = place.ended.take() else { return Ok(()) };
+        if now < ended.plus(self.rules.backoff.min) {
+            return Err(format!("slot {slot} failed at {} and is started again", ended.0));
+        }
+        if let Some(limit) = self.rules.respawn_limit {
+            place.restarted.retain(|at| ended.since(*at) < limit.window);
+            place.restarted.push_back(ended);
+            if place.restarted.len() > limit.count as usize {
+                return Err(format!("slot {slot} is restarted more often than its limit"));
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, now: Millis, pid: Pid, signal: Signal, to: Target) -> Claim {
+        if matches!(self.order, Some(Reaction::Forward(forwarded)) if forwarded == signal) {
+            return Ok(());
+        }
+        let Some(worker) = self.workers.get_mut(&pid) else { return Ok(()) };
+        if signal == self.rules.stop_signal {
+            return match worker.told_at.replace(now) {
+                None if to == Target::Process => Ok(()),
+                None => Err(format!("the group of {pid} is told to stop")),
+                Some(_) => Err(format!("{pid} is told twice to stop")),
+            };
+        }
+        if signal.0 != libc::SIGKILL {
+            return Ok(());
+        }
+        let timeout = self.rules.stop_timeout;
+        let over = |since: Option<Millis>| {
+            since.zip(timeout).is_some_and(|(since, timeout)| now >= since.plus(timeout))
+        };
+        let had_time = worker.told_at.is_some() && (over(worker.told_at) || over(self.limited_at));
+        if !had_time && !self.at_once {
+            return Err(format!("{pid} is killed and had no time to stop"));
+        }
+        if core::mem::replace(&mut worker.killed, true) || to != Target::Group {
+            return Err(format!("{pid} is killed twice, or without its group"));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, status: u8, processes: &BTreeMap<Pid, Process>) -> Claim {
+        self.finished = true;
+        if let Some((pid, _)) = processes.iter().find(|(_, process)| process.counts()) {
+            return Err(format!("fd3 finishes, and {pid} lives"));
+        }
+        if self.closed == Some(By::Order) && status != 0 {
+            return Err(format!("an ordered stop ends with status {status}"));
+        }
+        Ok(())
+    }
+
+    pub fn after(&mut self, now: Millis, deadline: Option<Millis>, slept: bool) -> Claim {
+        if slept && deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(format!("a busy loop: the time passed and {deadline:?} is still due"));
+        }
+        if self.closed.is_some() && !self.finished && self.workers.is_empty() {
+            return Err("nobody is left to wait for, and fd3 does not finish".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Nothing may be missing after an event.
+
+use fd3::units::Millis;
+
+use super::{Model, Phase};
+use crate::world::Claim;
+
+impl Model {
+    pub fn after(&mut self, _now: Millis, deadline: Option<Millis>) -> Claim {
+        self.nothing_is_missing()?;
+        if self.running()
+            && self.spawning.is_none()
+            && let Some(slot) = self.slots.iter().position(|slot| slot.vacant)
+        {
+            return Err(format!("slot {slot} is vacant, and nobody is started"));
+        }
+        if !self.finished && self.is_over().is_some() {
+            return Err("nothing is left to look after, and fd3 does not finish".into());
+        }
+        let needed = self.deadline();
+        if !self.finished && deadline != needed {
+            return Err(format!("the deadline is {deadline:?} instead of {needed:?}"));
+        }
+        Ok(())
+    }
+
+    fn nothing_is_missing(&self) -> Claim {
+        let due = &self.due;
+        let pids = [
+            (&due.tell, "not told to stop"),
+            (&due.cont, "told to stop and not woken"),
+            (&due.kill, "not killed"),
+            (&due.ready, "not taken for ready"),
+            (&due.abandon, "not abandoned"),
+            (&due.group, "dead and its group not told to stop"),
+        ];
+        if let Some((pids, what)) = pids.iter().find(|(pids, _)| !pids.is_empty()) {
+            return Err(format!("{pids:?}: {what}"));
+        }
+        if let Some((pid, signal)) = due.forward.first() {
+            return Err(format!("signal {} is not forwarded to {pid}", signal.0));
+        }
+        if due.close {
+            return Err("a stop began, and the listeners are still open".into());
+        }
+        match due.end {
+            Some((slot, follows)) => Err(format!("slot {slot}: the end is not told: {follows:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The status to exit with once nothing is left.
+    pub(super) fn is_over(&self) -> Option<u8> {
+        if !self.workers.is_empty() || self.spawning.is_some() {
+            return None;
+        }
+        match self.stop {
+            Some(stop) => Some(stop.status),
+            None => self.slots.iter().all(|slot| slot.rests).then_some(self.last_failure),
+        }
+    }
+
+    /// When fd3 has to wake up: never later, and never for nothing.
+    fn deadline(&self) -> Option<Millis> {
+        let workers = self.workers.values().filter_map(|worker| {
+            if let Some(killed) = &worker.killed {
+                return killed.patience;
+            }
+            match (worker.told, &worker.phase) {
+                (Some(told), _) => told.until,
+                (None, Phase::Starting { until }) => *until,
+                (None, Phase::Ready { .. }) => None,
+            }
+        });
+        let waits = self.slots.iter().filter_map(|slot| slot.wait.as_ref()?.until);
+        workers.chain(waits).min()
+    }
+}

@@ -1,0 +1,128 @@
+//! The seam: events in, actions out.
+
+use fd3::plan::Readiness;
+use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
+use fd3::units::{Millis, Pid, Signal, SlotId};
+
+use super::{Due, Follows, Model};
+use crate::world::Claim;
+
+impl Model {
+    /// Reckons what the event asks for.
+    pub fn before(&mut self, now: Millis, event: &Event) -> Claim {
+        self.due = Due::default();
+        match event {
+            Event::Begin => {
+                if !self.begun && self.stop.is_none() {
+                    self.begun = true;
+                    self.slots.iter_mut().for_each(|slot| slot.vacant = true);
+                }
+            }
+            Event::Spawned { slot, pid } => self.started(now, *slot, *pid),
+            Event::SpawnFailed { slot, error } => {
+                self.spawn_failed(now, *slot, error.exit_status());
+            }
+            Event::ExecFailed { pid, error } => {
+                if let Some(worker) = self.workers.get_mut(pid) {
+                    worker.exec_failure = Some(error.exit_status());
+                }
+            }
+            Event::Exited { pid, status } => self.exited(now, *pid, *status),
+            Event::Ready { pid } => self.ready(now, *pid),
+            Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
+            Event::ListenerReplaced => self.replaced(now),
+            Event::TimePassed => self.time_passed(now),
+        }
+        Ok(())
+    }
+
+    /// A signal of a worker is never an order.
+    fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender) {
+        let by = [sender.pid, sender.group].into_iter().flatten();
+        let Some(pid) = by.into_iter().find(|pid| self.workers.contains_key(pid)) else {
+            return self.ordered(now, signal);
+        };
+        if let Readiness::Signal(_) = self.rules.readiness {
+            self.ready(now, pid);
+        }
+    }
+
+    /// Every action must have been asked for.
+    pub fn action(&mut self, _now: Millis, action: &Action) -> Claim {
+        let asked = match action {
+            Action::Spawn { slot, .. } => self.spawn(*slot),
+            Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
+            Action::CloseListeners => core::mem::take(&mut self.due.close),
+            Action::Say(fact) => self.said(fact),
+            Action::Finish { status } => {
+                let right = self.is_over() == Some(*status);
+                self.finished = true;
+                right
+            }
+        };
+        if asked { Ok(()) } else { Err(format!("not asked for: {action:?}")) }
+    }
+
+    fn spawn(&mut self, slot: SlotId) -> bool {
+        let running = self.running() && self.spawning.is_none();
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return false };
+        self.spawning = Some(slot);
+        core::mem::take(&mut place.vacant) && running
+    }
+
+    fn signal(&mut self, pid: Pid, signal: Signal, to: Target) -> bool {
+        if take(&mut self.due.forward, &(pid, signal)) {
+            return to == Target::Process;
+        }
+        let stops = signal == self.rules.stop_signal;
+        match (to, signal.0) {
+            (Target::Process, libc::SIGCONT) => take(&mut self.due.cont, &pid),
+            (Target::Process, _) => {
+                self.due.cont.push(pid);
+                stops && take(&mut self.due.tell, &pid)
+            }
+            (Target::Group, libc::SIGKILL) => {
+                !self.due.tell.contains(&pid) && take(&mut self.due.kill, &pid)
+            }
+            (Target::Group, _) => stops && take(&mut self.due.group, &pid),
+        }
+    }
+
+    /// What the log tells is what happened.
+    fn said(&mut self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Ready { pid, .. } => take(&mut self.due.ready, pid),
+            Fact::Abandoned { pid, .. } => take(&mut self.due.abandon, pid),
+            Fact::NotStarted { slot, next, .. } | Fact::Exited { slot, next, .. } => {
+                self.follows(*slot, *next)
+            }
+            Fact::Started { pid, .. } => self.workers.contains_key(pid),
+            Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
+            Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
+            Fact::Stopping { .. } | Fact::StoppingNow { .. } => self.stop.is_some(),
+            Fact::SignalIgnored { .. } | Fact::Replacing { .. } => true,
+        }
+    }
+
+    fn follows(&mut self, slot: SlotId, next: Next) -> bool {
+        let Some((place, follows)) = self.due.end.take() else { return false };
+        if let (Follows::Restart { least, most }, Next::Restart(wait)) = (follows, next) {
+            if let Some(waits) = &mut self.slot(slot).wait {
+                waits.until = Some(waits.began.plus(wait));
+            }
+            return place == slot && least <= wait && wait <= most;
+        }
+        let expected = match follows {
+            Follows::Nothing => Some(Next::Asked),
+            Follows::Rest => Some(Next::Rest),
+            Follows::GiveUp(why) => Some(Next::GiveUp(why)),
+            Follows::Restart { .. } => None,
+        };
+        place == slot && expected == Some(next)
+    }
+}
+
+fn take<T: PartialEq>(list: &mut Vec<T>, one: &T) -> bool {
+    let place = list.iter().position(|other| other == one);
+    place.map(|place| list.swap_remove(place)).is_some()
+}

@@ -1,0 +1,267 @@
+//! What must happen: an own reckoning of every worker and slot, made from the events alone. Before an
+//! event is handed over it is reckoned what it asks for; each action must be one of these, and none may
+//! be missing afterwards. Written from DESIGN, not from the supervisor.
+
+mod after;
+mod facts;
+mod stop;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fd3::plan::{Readiness, Restart, Rules};
+use fd3::supervisor::{Status, StopReason};
+use fd3::units::{Millis, Pid, Signal, SlotId};
+
+use crate::scene::Scene;
+
+/// A slot's crashes are forgotten after so long of being ready.
+const FORGIVEN_AFTER: Millis = Millis(10_000);
+/// How long SIGKILL may take.
+const KILL_PATIENCE: Millis = Millis(5_000);
+
+pub struct Model {
+    rules: Rules,
+    begun: bool,
+    proven: bool,
+    workers: BTreeMap<Pid, Worker>,
+    slots: Vec<Slot>,
+    spawning: Option<SlotId>,
+    stop: Option<Stop>,
+    finished: bool,
+    last_failure: u8,
+    due: Due,
+}
+
+struct Worker {
+    slot: SlotId,
+    phase: Phase,
+    /// It was told to stop: killed at `until`.
+    told: Option<Told>,
+    killed: Option<Killed>,
+    exec_failure: Option<u8>,
+    /// Its slot was given to another one.
+    left: bool,
+}
+
+enum Phase {
+    Starting { until: Option<Millis> },
+    Ready { since: Millis },
+}
+
+#[derive(Clone, Copy)]
+struct Told {
+    until: Option<Millis>,
+    wanted: bool,
+}
+
+struct Killed {
+    patience: Option<Millis>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// A worker must be started.
+    vacant: bool,
+    /// One must be started at the end of this wait.
+    wait: Option<Wait>,
+    /// The policy, or a stop, lets it rest for good.
+    rests: bool,
+    in_a_row: u32,
+    restarts: VecDeque<Millis>,
+}
+
+struct Wait {
+    began: Millis,
+    until: Option<Millis>,
+}
+
+#[derive(Clone, Copy)]
+struct Stop {
+    haste: Haste,
+    status: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Haste {
+    Patient,
+    GaveUp,
+    Limited,
+    Now,
+}
+
+/// What the present event asks for.
+#[derive(Default)]
+struct Due {
+    tell: Vec<Pid>,
+    cont: Vec<Pid>,
+    kill: Vec<Pid>,
+    ready: Vec<Pid>,
+    abandon: Vec<Pid>,
+    forward: Vec<(Pid, Signal)>,
+    /// The group of a dead worker is told to stop.
+    group: Vec<Pid>,
+    end: Option<(SlotId, Follows)>,
+    close: bool,
+}
+
+/// What follows an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Follows {
+    Nothing,
+    Rest,
+    Restart { least: Millis, most: Millis },
+    GiveUp(StopReason),
+}
+
+impl Model {
+    pub fn new(scene: &Scene) -> Model {
+        Model {
+            rules: scene.rules.clone(),
+            begun: false,
+            proven: false,
+            workers: BTreeMap::new(),
+            slots: (0..scene.workers).map(|_| Slot::default()).collect(),
+            spawning: None,
+            stop: None,
+            finished: false,
+            last_failure: 0,
+            due: Due::default(),
+        }
+    }
+
+    pub fn begun(&self) -> bool {
+        self.begun
+    }
+
+    pub fn proven(&self) -> bool {
+        self.proven
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    pub fn rests(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.0 as usize).is_none_or(|slot| slot.rests)
+    }
+
+    /// A worker that SIGKILL did not end, and nobody waits for.
+    pub fn outlived_kill(&self) -> bool {
+        let mut killed = self.workers.values().filter_map(|worker| worker.killed.as_ref());
+        self.running() && killed.any(|killed| killed.patience.is_none())
+    }
+
+    fn running(&self) -> bool {
+        self.begun && self.stop.is_none() && !self.finished
+    }
+
+    fn slot(&mut self, slot: SlotId) -> &mut Slot {
+        // A slot out of range was refused when its worker was to be spawned.
+        &mut self.slots[slot.0 as usize]
+    }
+
+    fn started(&mut self, now: Millis, slot: SlotId, pid: Pid) {
+        if self.spawning != Some(slot) {
+            return;
+        }
+        self.spawning = None;
+        let until = match self.rules.readiness {
+            Readiness::Alive(time) => Some(now.plus(time)),
+            Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map(|l| now.plus(l)),
+        };
+        let phase = Phase::Starting { until };
+        let worker =
+            Worker { slot, phase, told: None, killed: None, exec_failure: None, left: false };
+        self.workers.insert(pid, worker);
+    }
+
+    fn ready(&mut self, now: Millis, pid: Pid) {
+        let Some(worker) = self.workers.get_mut(&pid) else { return };
+        if let Phase::Starting { .. } = worker.phase
+            && worker.told.is_none()
+            && worker.killed.is_none()
+        {
+            worker.phase = Phase::Ready { since: now };
+            self.proven = true;
+            self.due.ready.push(pid);
+        }
+    }
+
+    fn exited(&mut self, now: Millis, pid: Pid, status: Status) {
+        let Some(worker) = self.workers.remove(&pid) else { return };
+        let slot = worker.slot;
+        self.due.group.push(pid);
+        self.due.end = Some((slot, Follows::Nothing));
+        if self.stop.is_some() || worker.left {
+            return;
+        }
+        if worker.told.is_some_and(|told| told.wanted) {
+            self.slot(slot).vacant = true;
+            return;
+        }
+        if let Phase::Ready { since } = worker.phase
+            && now.since(since) >= FORGIVEN_AFTER
+        {
+            self.slot(slot).in_a_row = 0;
+        }
+        let code = worker.exec_failure.unwrap_or(status.code());
+        let failed = code != 0 || worker.told.is_some();
+        let follows = if worker.exec_failure.is_some() && !self.proven {
+            Follows::GiveUp(StopReason::CannotStart)
+        } else {
+            self.after_end(now, slot, code, failed)
+        };
+        self.follow(now, slot, code, follows);
+    }
+
+    fn spawn_failed(&mut self, now: Millis, slot: SlotId, code: u8) {
+        if self.spawning != Some(slot) {
+            return;
+        }
+        self.spawning = None;
+        let follows = if self.proven {
+            self.after_end(now, slot, code, true)
+        } else {
+            Follows::GiveUp(StopReason::CannotStart)
+        };
+        self.follow(now, slot, code, follows);
+    }
+
+    fn after_end(&mut self, now: Millis, id: SlotId, code: u8, failed: bool) -> Follows {
+        let rests = match self.rules.restart {
+            Restart::Always => false,
+            Restart::OnFailure => !failed,
+            Restart::Never => true,
+        };
+        if rests {
+            self.last_failure = if failed { code } else { self.last_failure };
+            return Follows::Rest;
+        }
+        let (limit, backoff) = (self.rules.respawn_limit, self.rules.backoff);
+        let slot = self.slot(id);
+        slot.restarts.push_back(now);
+        if let Some(limit) = limit {
+            slot.restarts.retain(|at| now.since(*at) < limit.window);
+            if slot.restarts.len() > limit.count as usize {
+                return Follows::GiveUp(StopReason::RespawnLimit(id));
+            }
+        }
+        let doubled = backoff.min.0 << slot.in_a_row.min(20);
+        let least = doubled.min(backoff.max.0);
+        let most = (least + least / 4).min(backoff.max.0);
+        slot.in_a_row += 1;
+        Follows::Restart { least: Millis(least), most: Millis(most) }
+    }
+
+    fn follow(&mut self, now: Millis, slot: SlotId, code: u8, follows: Follows) {
+        self.due.end = Some((slot, follows));
+        match follows {
+            Follows::Nothing => {}
+            Follows::Rest => self.slot(slot).rests = true,
+            Follows::Restart { .. } => {
+                self.slot(slot).wait = Some(Wait { began: now, until: None });
+            }
+            Follows::GiveUp(_) => self.begin_stop(now, Haste::GaveUp, code),
+        }
+    }
+}

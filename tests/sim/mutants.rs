@@ -1,0 +1,227 @@
+//! Planted faults: a supervisor that hears wrongly or acts wrongly. The claims must catch each of them,
+//! or they are worth nothing. The faults sit at the seam; the supervisor itself is the true one.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a mutant tells only what it distorts")]
+
+use fd3::plan::{Reaction, Reactions};
+use fd3::supervisor::{Action, Actions, Event, Fact, Status, Supervisor, Target};
+use fd3::units::{Millis, Pid, Signal, SlotId};
+
+use crate::scene::Scene;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    ForgetsExit,
+    ForgetsReady,
+    ForgetsExecFailure,
+    ForgetsSender,
+    ForgetsSenderGroup,
+    ForgetsSecondOrder,
+    ForgetsReplacement,
+    SleepsForEver,
+    SleepsTooLong,
+    WakesForNothing,
+    ClockIsLate,
+    TakesFailureForSuccess,
+    SignalsTheWrongOne,
+    SignalsTheDead,
+    NeverKills,
+    NeverTellsToStop,
+    NeverWakesTheFrozen,
+    TellsTwice,
+    TellsTheGroup,
+    KillsAtOnce,
+    KillsWithoutGroup,
+    ForgetsOrphans,
+    ForgetsOneForward,
+    SpawnsTwice,
+    NeverSpawnsLast,
+    SpawnsInOtherSlot,
+    ActsBackwards,
+    KeepsListeners,
+    ClosesTwice,
+    NeverFinishes,
+    FinishesEarly,
+    FinishesTwice,
+    FinishesWrongly,
+    NeverAbandons,
+}
+
+impl Mutant {
+    pub const ALL: [Mutant; 34] = [
+        Mutant::ForgetsExit,
+        Mutant::ForgetsReady,
+        Mutant::ForgetsExecFailure,
+        Mutant::ForgetsSender,
+        Mutant::ForgetsSenderGroup,
+        Mutant::ForgetsSecondOrder,
+        Mutant::ForgetsReplacement,
+        Mutant::SleepsForEver,
+        Mutant::SleepsTooLong,
+        Mutant::WakesForNothing,
+        Mutant::ClockIsLate,
+        Mutant::TakesFailureForSuccess,
+        Mutant::SignalsTheWrongOne,
+        Mutant::SignalsTheDead,
+        Mutant::NeverKills,
+        Mutant::NeverTellsToStop,
+        Mutant::NeverWakesTheFrozen,
+        Mutant::TellsTwice,
+        Mutant::TellsTheGroup,
+        Mutant::KillsAtOnce,
+        Mutant::KillsWithoutGroup,
+        Mutant::ForgetsOrphans,
+        Mutant::ForgetsOneForward,
+        Mutant::SpawnsTwice,
+        Mutant::NeverSpawnsLast,
+        Mutant::SpawnsInOtherSlot,
+        Mutant::ActsBackwards,
+        Mutant::KeepsListeners,
+        Mutant::ClosesTwice,
+        Mutant::NeverFinishes,
+        Mutant::FinishesEarly,
+        Mutant::FinishesTwice,
+        Mutant::FinishesWrongly,
+        Mutant::NeverAbandons,
+    ];
+}
+
+/// The supervisor under test, perhaps with a fault.
+pub struct Subject {
+    supervisor: Supervisor,
+    mutant: Option<Mutant>,
+    workers: u32,
+    stop_signal: Signal,
+    stops: Reactions,
+    orders: u32,
+    signalled: Option<Pid>,
+}
+
+impl Subject {
+    pub fn new(scene: &Scene, mutant: Option<Mutant>) -> Subject {
+        Subject {
+            supervisor: Supervisor::new(scene.rules.clone(), scene.workers, scene.seed),
+            mutant,
+            workers: scene.workers,
+            stop_signal: scene.rules.stop_signal,
+            stops: scene.rules.reactions.clone(),
+            orders: 0,
+            signalled: None,
+        }
+    }
+
+    pub fn handle(&mut self, now: Millis, event: Event, out: &mut Actions) {
+        let Some(mutant) = self.mutant else { return self.supervisor.handle(now, event, out) };
+        let late = mutant == Mutant::ClockIsLate && matches!(event, Event::Exited { .. });
+        let now = if late { Millis(now.0.saturating_sub(1_000)) } else { now };
+        if let Some(event) = self.hear(mutant, event) {
+            let mut actions = Actions::new();
+            self.supervisor.handle(now, event, &mut actions);
+            if mutant == Mutant::ActsBackwards {
+                actions = actions.into_iter().rev().collect();
+            }
+            for action in actions {
+                self.act(mutant, action, out);
+            }
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Millis> {
+        let deadline = self.supervisor.deadline();
+        match self.mutant {
+            Some(Mutant::SleepsForEver) => None,
+            Some(Mutant::SleepsTooLong) => deadline.map(|at| at.plus(Millis(1))),
+            Some(Mutant::WakesForNothing) => deadline.or(Some(Millis(1_000_000))),
+            Some(_) | None => deadline,
+        }
+    }
+
+    pub fn check(&self) -> Result<(), String> {
+        self.supervisor.check()
+    }
+
+    fn hear(&mut self, mutant: Mutant, event: Event) -> Option<Event> {
+        let event = match event {
+            Event::Exited { .. } if mutant == Mutant::ForgetsExit => return None,
+            Event::Ready { .. } if mutant == Mutant::ForgetsReady => return None,
+            Event::ExecFailed { .. } if mutant == Mutant::ForgetsExecFailure => return None,
+            Event::ListenerReplaced if mutant == Mutant::ForgetsReplacement => return None,
+            Event::Exited { pid, .. } if mutant == Mutant::TakesFailureForSuccess => {
+                Event::Exited { pid, status: Status::Exited(0) }
+            }
+            Event::Signalled { signal, mut sender } => {
+                if mutant == Mutant::ForgetsSender {
+                    (sender.pid, sender.group) = (None, None);
+                }
+                if mutant == Mutant::ForgetsSenderGroup {
+                    sender.group = None;
+                }
+                let stops = self.stops.to(signal) == Reaction::Stop;
+                self.orders += u32::from(stops && sender.group.is_none());
+                if mutant == Mutant::ForgetsSecondOrder && stops && self.orders > 1 {
+                    return None;
+                }
+                Event::Signalled { signal, sender }
+            }
+            other => other,
+        };
+        Some(event)
+    }
+
+    fn act(&mut self, mutant: Mutant, action: Action, out: &mut Actions) {
+        match action {
+            Action::Spawn { slot, generation } => match mutant {
+                Mutant::NeverSpawnsLast if slot.0 + 1 == self.workers => {}
+                Mutant::SpawnsInOtherSlot => {
+                    out.push_back(Action::Spawn { slot: SlotId(slot.0 + 1), generation });
+                }
+                _ => {
+                    let twice = usize::from(mutant == Mutant::SpawnsTwice) + 1;
+                    out.extend(core::iter::repeat_n(action, twice));
+                }
+            },
+            Action::Signal { pid, signal, to } => self.signals(mutant, pid, signal, to, out),
+            Action::CloseListeners => match mutant {
+                Mutant::KeepsListeners => {}
+                Mutant::ClosesTwice => out.extend([action.clone(), action]),
+                Mutant::FinishesEarly => out.extend([action, Action::Finish { status: 0 }]),
+                _ => out.push_back(action),
+            },
+            Action::Say(Fact::Abandoned { .. }) if mutant == Mutant::NeverAbandons => {}
+            Action::Say(_) => out.push_back(action),
+            Action::Finish { status } => match mutant {
+                Mutant::NeverFinishes => {}
+                Mutant::FinishesTwice => out.extend([action.clone(), action]),
+                Mutant::FinishesWrongly => {
+                    out.push_back(Action::Finish { status: status.wrapping_add(1) });
+                }
+                _ => out.push_back(action),
+            },
+        }
+    }
+
+    fn signals(&mut self, mutant: Mutant, pid: Pid, signal: Signal, to: Target, out: &mut Actions) {
+        let before = self.signalled.replace(pid);
+        let (stops, kills) = (signal == self.stop_signal, signal.0 == libc::SIGKILL);
+        let single = to == Target::Process;
+        let kill = Signal(libc::SIGKILL);
+        let (signal, to, times) = match mutant {
+            Mutant::NeverKills if kills => return,
+            Mutant::NeverTellsToStop if stops && single => return,
+            Mutant::NeverWakesTheFrozen if signal.0 == libc::SIGCONT => return,
+            Mutant::ForgetsOrphans if stops && !single => return,
+            Mutant::ForgetsOneForward if signal.0 == 10 && pid.0 % 2 == 0 => return,
+            Mutant::TellsTwice if stops && single => (signal, to, 2),
+            Mutant::TellsTheGroup if stops => (signal, Target::Group, 1),
+            Mutant::KillsAtOnce if stops && single => (kill, Target::Group, 1),
+            Mutant::KillsWithoutGroup if kills => (signal, Target::Process, 1),
+            _ => (signal, to, 1),
+        };
+        let pid = match mutant {
+            Mutant::SignalsTheWrongOne => Pid(pid.0 + 1),
+            Mutant::SignalsTheDead => before.unwrap_or(pid),
+            _ => pid,
+        };
+        out.extend(core::iter::repeat_n(Action::Signal { pid, signal, to }, times));
+    }
+}

@@ -1,0 +1,139 @@
+//! What one world is like: the operator's rules, and how well its processes and its kernel behave.
+
+use fd3::plan::{Backoff, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules};
+use fd3::units::{Millis, Signal};
+
+use crate::rng::Rng;
+
+/// Signals with a fixed meaning in every world, so that each can be brought to its end.
+pub const STOP: Signal = Signal(60);
+pub const STOP_NOW: Signal = Signal(61);
+pub const DRAIN: Signal = Signal(62);
+
+pub struct Scene {
+    pub rules: Rules,
+    pub workers: u32,
+    pub seed: u64,
+    /// What happens before the world is brought to its end.
+    pub steps: u64,
+    pub ends: Ends,
+    pub moods: Moods,
+}
+
+/// How a world is brought to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Stopped as hostile as it is.
+    Hostile,
+    /// First all processes behave, and all must be well again.
+    Healing,
+}
+
+/// Chances in percent.
+#[derive(Clone, Copy)]
+pub struct Moods {
+    /// No start fails before the first worker was ready, so that the world gets somewhere.
+    pub calm_start: bool,
+    pub exec_fails: u64,
+    pub spawn_fails: u64,
+    pub ends_early: u64,
+    pub never_ready: u64,
+    pub deaf: u64,
+    pub hangs: u64,
+    pub freezes: u64,
+    pub signals: u64,
+    pub oversleeps: u64,
+    pub replaces: u64,
+    pub stops: u64,
+    pub noise: u64,
+}
+
+impl Scene {
+    pub fn draw(rng: &mut Rng) -> Scene {
+        let workers = match rng.below(100) {
+            0 => 50,
+            1..30 => 1,
+            _ => rng.between(2, 8) as u32,
+        };
+        Scene {
+            rules: rules(rng),
+            workers,
+            seed: rng.next(),
+            steps: rng.pick([5, 40, 100, 200, 300]),
+            ends: if rng.percent(50) { Ends::Healing } else { Ends::Hostile },
+            moods: Moods::draw(rng),
+        }
+    }
+}
+
+impl Moods {
+    fn draw(rng: &mut Rng) -> Moods {
+        Moods {
+            calm_start: rng.percent(85),
+            exec_fails: rng.pick([0, 0, 0, 5, 20]),
+            spawn_fails: rng.pick([0, 0, 0, 5, 40]),
+            ends_early: rng.pick([0, 10, 40, 80]),
+            never_ready: rng.pick([0, 0, 10, 40]),
+            deaf: rng.pick([0, 0, 20, 60]),
+            hangs: rng.pick([0, 0, 0, 10, 30]),
+            freezes: rng.pick([0, 0, 10, 30]),
+            signals: rng.pick([0, 0, 10, 40]),
+            oversleeps: rng.pick([0, 0, 10, 50]),
+            replaces: rng.pick([0, 0, 0, 2, 20]),
+            stops: rng.pick([0, 0, 0, 1, 10]),
+            noise: rng.pick([0, 10, 50]),
+        }
+    }
+}
+
+fn rules(rng: &mut Rng) -> Rules {
+    let min = rng.pick([1, 10, 100, 1000]);
+    let limit = RespawnLimit {
+        count: rng.pick([0, 1, 2, 5, 8]),
+        // A multiple of the backoff, so that restarts fall on the edge of the window.
+        window: Millis(min * rng.pick([1, 3, 10, 60])),
+    };
+    Rules {
+        readiness: readiness(rng),
+        restart: match rng.below(10) {
+            0 => Restart::Never,
+            1 | 2 => Restart::OnFailure,
+            _ => Restart::Always,
+        },
+        backoff: Backoff { min: Millis(min), max: Millis(min * rng.pick([1, 3, 10, 100])) },
+        respawn_limit: rng.percent(35).then_some(limit),
+        stop_signal: Signal(rng.pick([libc::SIGTERM, libc::SIGTERM, libc::SIGINT, libc::SIGUSR2])),
+        stop_timeout: rng.pick([None, Some(0), Some(1), Some(100), Some(8_000)]).map(Millis),
+        reactions: reactions(rng),
+    }
+}
+
+fn readiness(rng: &mut Rng) -> Readiness {
+    let limit = rng.pick([None, Some(50), Some(1_000), Some(5_000)]).map(Millis);
+    match rng.below(4) {
+        0 => Readiness::Signal(limit),
+        1 | 2 => Readiness::Notify(limit),
+        _ => Readiness::Alive(Millis(rng.pick([0, 1, 100, 1_000, 20_000]))),
+    }
+}
+
+fn reactions(rng: &mut Rng) -> Reactions {
+    let mut reactions = Reactions::default();
+    for _ in 0..rng.below(4) {
+        let signal = Signal(rng.between(1, 40) as i32);
+        let reaction = match rng.below(9) {
+            0 => Reaction::Reload,
+            1 => Reaction::Stop,
+            2 => Reaction::Drain,
+            3 => Reaction::StopNow,
+            4 => Reaction::Up,
+            5 => Reaction::Ignore,
+            _ => Reaction::Forward(Signal(rng.pick([libc::SIGTERM, libc::SIGINT, 10, 34]))),
+        };
+        reactions.set(signal, reaction);
+    }
+    reactions.set(STOP, Reaction::Stop);
+    reactions.set(STOP_NOW, Reaction::StopNow);
+    reactions.set(DRAIN, Reaction::Drain);
+    reactions
+}

@@ -1,0 +1,89 @@
+//! What came about in a world: claims about what never happens are worth nothing.
+
+use fd3::supervisor::{Action, Fact, Next, StopReason};
+
+#[derive(Clone, Copy, Debug)]
+pub enum Sight {
+    Ready,
+    Restart,
+    Rest,
+    RespawnLimit,
+    CannotStart,
+    SpawnFailure,
+    StartTimeout,
+    StopTimeout,
+    StopNow,
+    Abandoned,
+    Replaced,
+    /// Two live workers of one slot.
+    TwoInASlot,
+    /// A PID came to a second worker.
+    ReusedPid,
+    /// SIGKILL was in vain, and no stop was under way.
+    OutlivedKill,
+    /// All came to rest, and nobody had asked for a stop.
+    AllRest,
+    Healed,
+}
+
+impl Sight {
+    pub const ALL: [Sight; 16] = [
+        Sight::Ready,
+        Sight::Restart,
+        Sight::Rest,
+        Sight::RespawnLimit,
+        Sight::CannotStart,
+        Sight::SpawnFailure,
+        Sight::StartTimeout,
+        Sight::StopTimeout,
+        Sight::StopNow,
+        Sight::Abandoned,
+        Sight::Replaced,
+        Sight::TwoInASlot,
+        Sight::ReusedPid,
+        Sight::OutlivedKill,
+        Sight::AllRest,
+        Sight::Healed,
+    ];
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct Seen(u32);
+
+impl Seen {
+    pub fn note(&mut self, sight: Sight) {
+        self.0 |= 1 << sight as u32;
+    }
+
+    pub fn has(self, sight: Sight) -> bool {
+        self.0 & (1 << sight as u32) != 0
+    }
+
+    pub fn action(&mut self, action: &Action) {
+        let Action::Say(fact) = action else { return };
+        match fact {
+            Fact::Ready { .. } => self.note(Sight::Ready),
+            Fact::NotStarted { next, .. } => {
+                self.note(Sight::SpawnFailure);
+                self.next(*next);
+            }
+            Fact::Exited { next, .. } => self.next(*next),
+            Fact::StartTimedOut { .. } => self.note(Sight::StartTimeout),
+            Fact::StopTimedOut { .. } => self.note(Sight::StopTimeout),
+            Fact::Abandoned { .. } => self.note(Sight::Abandoned),
+            Fact::StoppingNow { .. } => self.note(Sight::StopNow),
+            Fact::Replacing { .. } => self.note(Sight::Replaced),
+            Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
+        }
+    }
+
+    fn next(&mut self, next: Next) {
+        match next {
+            Next::Restart(_) => self.note(Sight::Restart),
+            Next::Rest => self.note(Sight::Rest),
+            Next::GiveUp(StopReason::RespawnLimit(_)) => self.note(Sight::RespawnLimit),
+            Next::GiveUp(StopReason::CannotStart) => self.note(Sight::CannotStart),
+            Next::Asked | Next::GiveUp(StopReason::Signal(_)) => {}
+        }
+    }
+}
