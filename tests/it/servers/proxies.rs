@@ -37,6 +37,20 @@ fn nginx_takes_the_path_that_its_configuration_names() {
     serves_survives_and_stops(fd3, 1, &|| pid_over_unix(&folder.path("nginx.sock")));
 }
 
+#[test]
+fn nginxs_sockets_do_not_block_and_everyone_elses_do() {
+    let Some(python) = program("python3") else { return };
+    let script =
+        "import os; print('blocking', os.get_blocking(3)); os.execlp('sleep', 'sleep', '9')";
+    for (protocol, blocking) in [("nginx", "False"), ("listen", "True"), ("php-fpm", "True")] {
+        let words =
+            ["-l", "127.0.0.1:0", "--protocol", protocol, "--", text(&python), "-uc", script];
+        let mut fd3 = run(&words);
+        assert_eq!(fd3.line("blocking"), format!("blocking {blocking}"), "{protocol}");
+        stops(&mut fd3);
+    }
+}
+
 fn haproxy(words: &[&str], mode: &str) -> Option<(Fd3, Folder)> {
     let haproxy = program("haproxy")?;
     let folder = Folder::new();
