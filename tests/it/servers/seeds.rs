@@ -63,3 +63,11 @@ fn a_facebook_grace_childs_term_is_no_order_to_stop() {
     // Ready by time, and the signal means nothing at all.
     serves("facebook", &[]);
 }
+
+#[test]
+fn the_signals_of_many_workers_do_not_melt_into_one() {
+    let script = "kill -USR1 $PPID; exec sleep 1000";
+    let mut fd3 = run(&["-w", "16", "--ready", "signal", "--", "sh", "-c", script]);
+    fd3.ready(16);
+    stops(&mut fd3);
+}
