@@ -13,7 +13,7 @@ mod systemd;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -148,16 +148,21 @@ struct Ends<'a>(&'a Load);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        self.0.seen.lock().expect("no client panics").over = true;
+        self.0.seen().over = true;
     }
 }
 
 impl Load {
+    /// Also after a test that failed while it looked: the clients must come to an end.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn client(&self, ask: Ask<'_>) {
         loop {
             let begun = now();
             let result = ask();
-            let mut seen = self.seen.lock().expect("no client panics");
+            let mut seen = self.seen();
             match result {
                 Ok(pid) => seen.answers.push(pid),
                 Err(error) => seen.failures.push((begun, error)),
@@ -172,13 +177,15 @@ impl Load {
     /// Waits until that many more answers came from processes that count.
     fn more_answers(&self, fd3: &Fd3, wanted: usize, counts: impl Fn(i32) -> bool) {
         let deadline = now() + PATIENCE;
-        let mut seen = self.seen.lock().expect("no client panics");
+        let mut seen = self.seen();
         let mut looked_at = seen.answers.len();
         let mut came = 0;
         while came < wanted {
             let left = deadline.saturating_duration_since(now());
-            assert!(!left.is_zero(), "{came} of {wanted} answers, log:\n{}", fd3.log());
-            seen = self.changed.wait_timeout(seen, left).expect("no client panics").0;
+            let told = || format!("{:?}, last by {:?}", seen.failures, seen.answers.last());
+            assert!(!left.is_zero(), "{came} of {wanted} answers: {}\n{}", told(), fd3.log());
+            let waited = self.changed.wait_timeout(seen, left);
+            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
             came += seen.answers[looked_at..].iter().filter(|pid| counts(**pid)).count();
             looked_at = seen.answers.len();
         }
@@ -187,7 +194,7 @@ impl Load {
     /// Nobody is ever refused. A failed request began before a killed worker had gone, and each client
     /// has at most one such for each one that was killed.
     fn only_requests_in_flight_failed(&self, gone: &[Instant], fd3: &Fd3) {
-        let seen = self.seen.lock().expect("no client panics");
+        let seen = self.seen();
         let failures = &seen.failures;
         let told = || format!("{failures:#?}\n{gone:?}\n{}", fd3.log());
         let last = gone.last().expect("one was killed");
