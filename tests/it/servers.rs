@@ -21,6 +21,11 @@ use crate::harness::{Fd3, Folder, PATIENCE, exists, field, get, kill, until};
 
 /// Threads that ask, one request after the other.
 const CLIENTS: usize = 4;
+/// Answers that show that all is well.
+const ENOUGH: usize = 3 * CLIENTS;
+/// Requests that are under way when a worker is killed. Each one is a connection that the kernel
+/// remembers for two minutes: as many as the clients can make would fill its table (conntrack).
+const BURST: usize = 16 * CLIENTS;
 
 /// Asks for the PID of the process that answers.
 type Ask<'a> = &'a (dyn Fn() -> io::Result<i32> + Sync);
@@ -91,8 +96,9 @@ fn serves_and_survives(fd3: &Fd3, workers: usize, ask: Ask<'_>) {
             scope.spawn(|| load.client(ask));
         }
         for (killed, pid) in first.iter().enumerate() {
-            load.more_answers(fd3, 3 * CLIENTS, |_| true);
+            load.enough_answers(fd3, |_| true);
             let family = family(*pid);
+            load.permit(BURST);
             kill(*pid, libc::SIGKILL);
             until("the killed worker's family ends", || {
                 processes(|process| family.contains(&process.pid)).is_empty()
@@ -100,9 +106,7 @@ fn serves_and_survives(fd3: &Fd3, workers: usize, ask: Ask<'_>) {
             gone.push(now());
             fd3.nth_line("worker ready", workers + killed);
         }
-        load.more_answers(fd3, 3 * CLIENTS, |pid| {
-            group_of(pid).is_some_and(|group| !first.contains(&group))
-        });
+        load.enough_answers(fd3, |pid| group_of(pid).is_some_and(|group| !first.contains(&group)));
     });
     load.only_requests_in_flight_failed(&gone, fd3);
 }
@@ -136,6 +140,8 @@ struct Load {
 
 #[derive(Default)]
 struct Seen {
+    /// Requests that clients may still make.
+    permits: usize,
     /// The PIDs that answered.
     answers: Vec<i32>,
     /// When each failed request began, and its error.
@@ -149,6 +155,7 @@ struct Ends<'a>(&'a Load);
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.seen().over = true;
+        self.0.changed.notify_all();
     }
 }
 
@@ -158,8 +165,22 @@ impl Load {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn permit(&self, requests: usize) {
+        self.seen().permits += requests;
+        self.changed.notify_all();
+    }
+
+    /// Uses the permits up, until the load is over.
     fn client(&self, ask: Ask<'_>) {
         loop {
+            let waited =
+                self.changed.wait_while(self.seen(), |seen| seen.permits == 0 && !seen.over);
+            let mut seen = waited.unwrap_or_else(PoisonError::into_inner);
+            if seen.over {
+                return;
+            }
+            seen.permits -= 1;
+            drop(seen);
             let begun = now();
             let result = ask();
             let mut seen = self.seen();
@@ -168,22 +189,23 @@ impl Load {
                 Err(error) => seen.failures.push((begun, error)),
             }
             self.changed.notify_all();
-            if seen.over {
-                return;
-            }
         }
     }
 
-    /// Waits until that many more answers came from processes that count.
-    fn more_answers(&self, fd3: &Fd3, wanted: usize, counts: impl Fn(i32) -> bool) {
+    /// Permits requests until enough answers came from processes that count.
+    fn enough_answers(&self, fd3: &Fd3, counts: impl Fn(i32) -> bool) {
         let deadline = now() + PATIENCE;
         let mut seen = self.seen();
         let mut looked_at = seen.answers.len();
         let mut came = 0;
-        while came < wanted {
+        while came < ENOUGH {
+            if seen.permits == 0 {
+                seen.permits = CLIENTS;
+                self.changed.notify_all();
+            }
             let left = deadline.saturating_duration_since(now());
             let told = || format!("{:?}, last by {:?}", seen.failures, seen.answers.last());
-            assert!(!left.is_zero(), "{came} of {wanted} answers: {}\n{}", told(), fd3.log());
+            assert!(!left.is_zero(), "{came} of {ENOUGH} answers: {}\n{}", told(), fd3.log());
             let waited = self.changed.wait_timeout(seen, left);
             seen = waited.unwrap_or_else(PoisonError::into_inner).0;
             came += seen.answers[looked_at..].iter().filter(|pid| counts(**pid)).count();
