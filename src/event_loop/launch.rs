@@ -9,9 +9,10 @@ use rustix::process::Rlimit;
 use super::listeners::Listener;
 use crate::error::Error;
 use crate::plan::Launch;
-use crate::protocol::activation::{Told, Worker, may_pass_on, variables};
+use crate::protocol::activation::{Told, Worker, may_pass_on, variables, wants_nonblocking};
 use crate::sys::exec;
 use crate::sys::notify::NotifySocket;
+use crate::sys::socket;
 use crate::sys::spawn::{self, Child, Report, Reports, Step};
 use crate::units::{Generation, Pid, SlotId};
 
@@ -90,6 +91,13 @@ impl Launcher {
             variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
         let descriptors: Vec<BorrowedFd<'_>> =
             listeners.iter().map(|listener| listener.fd.as_fd()).collect();
+        if wants_nonblocking(&self.launch.protocols) {
+            // Each time: a former worker may have undone it, and a repaired listener is a new one.
+            for fd in &descriptors {
+                socket::set_nonblocking(*fd)
+                    .map_err(|errno| Error::system("prepare", "a listener", errno))?;
+            }
+        }
         let child = Child {
             program: &self.program,
             arguments: &self.launch.command,

@@ -54,6 +54,13 @@ pub const PROTOCOLS: &[(&str, Protocol)] = &[
 /// The protocols asked for; each at most once.
 pub type Protocols = Vec<Protocol>;
 
+/// Whether a program that reads one of these expects O_NONBLOCK on what it inherits: nginx counts on
+/// what an older nginx set, and of two processes that are woken for one client the slower one would
+/// hang in accept(2). Who else passes a socket passes it blocking.
+pub fn wants_nonblocking(protocols: &[Protocol]) -> bool {
+    protocols.contains(&Protocol::Nginx)
+}
+
 /// One listener as it is told of: in order, the first is on [`FIRST_FD`].
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {

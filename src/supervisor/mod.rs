@@ -8,6 +8,9 @@
 //! fd3 ends with the reason. Once `Stopping`, every slot is closed, every worker drains, is killed at its
 //! deadline, and with the last one gone fd3 is `Finished`. Stop wins over everything.
 //!
+//! Where workers show by a signal that they serve, they start one after the other: two signals of one
+//! number that wait for fd3 melt into one, and the second worker would never be ready.
+//!
 //! `handle` writes a fact down (`record`), then asks for what is missing (`settle`). The cost of an event
 //! does not grow with the number of slots, but for events that concern them all.
 
@@ -52,6 +55,8 @@ pub struct Supervisor {
     vacant: VecDeque<SlotId>,
     /// The one slot whose worker is being spawned.
     spawning: Option<SlotId>,
+    /// The worker started last, where workers show by a signal that they are ready.
+    signaller: Option<Pid>,
     /// How many slots are not closed.
     open: usize,
     generation: Generation,
@@ -73,6 +78,7 @@ impl Supervisor {
             mission: Mission::NotBegun,
             vacant: VecDeque::new(),
             spawning: None,
+            signaller: None,
             open: workers as usize,
             generation: Generation(1),
             proven: false,
@@ -129,6 +135,7 @@ impl Supervisor {
     fn settle(&mut self, out: &mut Actions) {
         if self.mission == Mission::Running
             && self.spawning.is_none()
+            && !self.awaits_signal()
             && let Some(slot) = self.vacant.pop_front()
         {
             self.spawning = Some(slot);
@@ -142,6 +149,11 @@ impl Supervisor {
         {
             out.push_back(Action::Finish { status });
         }
+    }
+
+    fn awaits_signal(&self) -> bool {
+        let worker = self.signaller.and_then(|pid| self.workers.get(pid));
+        worker.is_some_and(|worker| matches!(worker.phase, Phase::Starting { .. }))
     }
 
     fn begin(&mut self) {
@@ -166,6 +178,9 @@ impl Supervisor {
         let generation = self.generation;
         let worker = Worker { slot, started: now, phase, exec_failure: None };
         self.workers.insert(pid, worker);
+        if let Readiness::Signal(_) = self.rules.readiness {
+            self.signaller = Some(pid);
+        }
         self.agenda.change(Due::Worker(pid), None, until);
         out.push_back(Action::Say(Fact::Started { slot, pid, generation }));
         match self.mission.worker_limit(now, self.rules.stop_timeout) {

@@ -1,5 +1,5 @@
 //! Sockets: made, told options, bound, named, looked at. Which and when is decided elsewhere.
-//! All are close-on-exec and blocking: O_NONBLOCK would be shared with every worker.
+//! All are close-on-exec and, unless told otherwise, blocking: O_NONBLOCK is shared with every worker.
 
 use crate::error::Errno;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use core::mem::{MaybeUninit, size_of};
 use core::net::{SocketAddrV4, SocketAddrV6};
 use core::ptr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, netdevice, sockopt,
@@ -91,6 +91,11 @@ pub fn set(fd: BorrowedFd<'_>, option: SocketOption<'_>) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
 }
 
 pub fn bind(fd: BorrowedFd<'_>, name: &Name) -> Result<(), Errno> {

@@ -12,5 +12,6 @@ mod load;
 mod logging;
 mod notify;
 mod refused;
+mod servers;
 mod signals;
 mod world;

@@ -55,7 +55,13 @@ impl World {
 
     /// Every slot that the policy does not let rest gets a worker that serves.
     fn must_be_well(&mut self) -> Claim {
-        let patience = self.scene.rules.backoff.max.plus(Millis(35_000));
+        // Where they show it by a signal, one starts after the other.
+        let in_turn = match self.scene.rules.readiness {
+            Readiness::Signal(limit) => limit.map_or(1_000, |limit| limit.0),
+            Readiness::Alive(_) | Readiness::Notify(_) => 0,
+        };
+        let starts = Millis(in_turn * u64::from(self.scene.workers));
+        let patience = self.scene.rules.backoff.max.plus(Millis(35_000)).plus(starts);
         let until = self.now.plus(patience);
         while self.finished.is_none() && self.advance(Some(until))? {}
         if self.finished.is_some() {

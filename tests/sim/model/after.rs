@@ -10,6 +10,7 @@ impl Model {
         self.nothing_is_missing()?;
         if self.running()
             && self.spawning.is_none()
+            && !self.awaits_signal()
             && let Some(slot) = self.slots.iter().position(|slot| slot.vacant)
         {
             return Err(format!("slot {slot} is vacant, and nobody is started"));

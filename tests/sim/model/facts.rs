@@ -64,7 +64,7 @@ impl Model {
     }
 
     fn spawn(&mut self, slot: SlotId) -> bool {
-        let running = self.running() && self.spawning.is_none();
+        let running = self.running() && self.spawning.is_none() && !self.awaits_signal();
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return false };
         self.spawning = Some(slot);
         core::mem::take(&mut place.vacant) && running

@@ -176,6 +176,16 @@ impl Model {
         self.begun && self.stop.is_none() && !self.finished
     }
 
+    /// Two signals of one number can melt into one: one worker at a time may send them.
+    fn awaits_signal(&self) -> bool {
+        let starts = |worker: &Worker| {
+            matches!(worker.phase, Phase::Starting { .. })
+                && worker.told.is_none()
+                && worker.killed.is_none()
+        };
+        matches!(self.rules.readiness, Readiness::Signal(_)) && self.workers.values().any(starts)
+    }
+
     fn slot(&mut self, slot: SlotId) -> &mut Slot {
         // A slot out of range was refused when its worker was to be spawned.
         &mut self.slots[slot.0 as usize]
