@@ -1,5 +1,6 @@
 //! The odd worlds that fd3 is started in: other users, few descriptors, no /proc, a PID namespace.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,9 +14,17 @@ pub fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
 }
 
-/// What cannot be tested here, and why. To be seen with `--nocapture`.
+/// What this machine does not let us test, and why. Past the test runner, which shows what a test prints
+/// only when it fails.
 pub fn skip(why: &str) {
-    eprintln!("skipped: {why}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// A program that a test needs. Where `scripts/test` has installed them all, none may be missing.
+pub fn skip_missing(program: &str) {
+    let all = std::env::var_os("FD3_TEST_ALL").is_some();
+    assert!(!all, "nothing may be skipped, but {program} is not installed");
+    skip(&format!("{program} is not installed"));
 }
 
 #[allow(unsafe_code)]
@@ -63,12 +72,12 @@ pub fn as_nobody(program: &str) -> Option<Command> {
 }
 
 pub fn can_strace() -> bool {
-    let tried = command("strace").args(["-qq", "-o", "/dev/null", "/bin/true"]).output();
-    let can = tried.is_ok_and(|output| output.status.success());
-    if !can {
-        skip("strace is not installed, or not permitted");
+    match command("strace").args(["-qq", "-o", "/dev/null", "/bin/true"]).output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(_) => skip("strace is not permitted"),
+        Err(_) => skip_missing("strace"),
     }
-    can
+    false
 }
 
 /// Whether `unshare` may do this.
