@@ -154,10 +154,12 @@ impl Fd3 {
 impl Drop for Fd3 {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            let workers = children(self.pid());
+            // All of them: a wrapper (strace, unshare) is not the only one between us and the workers.
+            let below = descendants(self.pid());
             kill(self.pid(), libc::SIGKILL);
-            for pid in workers {
+            for pid in below {
                 kill(-pid, libc::SIGKILL);
+                kill(pid, libc::SIGKILL);
             }
             let _ = self.child.wait();
         }
@@ -206,6 +208,12 @@ pub fn children(pid: i32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+fn descendants(pid: i32) -> Vec<i32> {
+    let own = children(pid);
+    let further = own.iter().flat_map(|pid| descendants(*pid)).collect::<Vec<_>>();
+    [own, further].concat()
 }
 
 pub fn exists(pid: i32) -> bool {
