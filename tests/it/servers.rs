@@ -1,6 +1,9 @@
 //! Real servers on the inherited socket, each told of it in its own words: they answer, a killed one is
 //! replaced while clients wait instead of failing, and a stop leaves nothing behind.
 //!
+//! Most servers that fork are told to fork once: a process that has just been forked may miss the signal
+//! to stop, with all of them, and then the one that answered is the only one there is.
+//!
 //! A server that is not installed is told on stderr as SKIPPED; with FD3_TEST_ALL=1 that fails.
 
 mod go;

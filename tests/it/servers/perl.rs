@@ -20,10 +20,10 @@ fn plack(name: &str, module: &str, words: &[&str]) {
 
 #[test]
 fn starlet_serves_what_server_starter_would_hand_it() {
-    plack("plackup", "Plack::Handler::Starlet", &["-s", "Starlet", "--max-workers", "2"]);
+    plack("plackup", "Plack::Handler::Starlet", &["-s", "Starlet", "--max-workers", "1"]);
 }
 
 #[test]
 fn starman_serves_what_server_starter_would_hand_it() {
-    plack("starman", "Starman::Server", &["--workers", "2"]);
+    plack("starman", "Starman::Server", &["--workers", "1"]);
 }
