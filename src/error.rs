@@ -98,11 +98,31 @@ impl fmt::Display for Error {
         if !self.doing.is_empty() {
             write!(f, "cannot {} ", self.doing)?;
         }
-        write!(f, "{}: ", self.what)?;
+        write!(f, "{}: ", Short(&self.what))?;
         match &self.why {
             Why::Errno(errno) => errno.fmt(f),
-            Why::Reason(reason) => f.write_str(reason),
+            Why::Reason(reason) => Short(reason).fmt(f),
         }
+    }
+}
+
+/// Words that others chose, without the middle of what is too long: at the end of a message stands why.
+struct Short<'a>(&'a str);
+
+/// Bytes kept of the beginning and of the end.
+const HEAD: usize = 1000;
+const TAIL: usize = 500;
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() <= HEAD + TAIL {
+            return f.write_str(self.0);
+        }
+        // Never through a character; boundaries are at most three bytes away.
+        let boundary = |at: &usize| self.0.is_char_boundary(*at);
+        let head = (0..=HEAD).rev().find(boundary).unwrap_or(0);
+        let tail = (self.0.len() - TAIL..self.0.len()).find(boundary).unwrap_or(self.0.len());
+        write!(f, "{}...{}", &self.0[..head], &self.0[tail..])
     }
 }
 
@@ -171,6 +191,17 @@ impl fmt::Display for Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
+
+    #[test]
+    fn a_long_name_does_not_hide_the_reason() {
+        let error = Error::system("bind", "é".repeat(100_000), Errno(libc::EADDRINUSE));
+        let text = error.to_string();
+        assert_eq!(text.matches('é').count(), (HEAD + TAIL) / 2);
+        assert!(text.ends_with("é: address in use"), "{text}");
+        let whole = format!("{}{}", "a".repeat(HEAD), "b".repeat(TAIL));
+        assert_eq!(Error::usage(&whole, "x").to_string(), format!("{whole}: x"));
+    }
 
     #[test]
     fn a_message_tells_what_to_what_and_why() {

@@ -113,7 +113,7 @@ fn protocols(given: &Given) -> Result<Protocols, Error> {
             return Err(given.wrong(wrong));
         };
         if chosen.contains(protocol) {
-            return Err(given.wrong(format_args!("{word} stands there twice")));
+            return Err(given.wrong(format_args!("{word} is given twice; accepted: each once")));
         }
         chosen.push(*protocol);
     }

@@ -6,8 +6,9 @@ mod meant;
 mod options;
 mod typed;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
+use self::typed::Given;
 use crate::error::{Error, Kind};
 use crate::event_loop::EventLoop;
 use crate::plan::{Level, LogFormat};
@@ -38,6 +39,7 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
         Some("run") => run(rest),
         Some("help" | "--help" | "-h") => show_help(&rest),
         Some("version" | "--version" | "-V") => {
+            nothing_after("version", &rest)?;
             show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
@@ -53,21 +55,31 @@ fn run(words: Vec<OsString>) -> Result<u8, Error> {
     if typed.get("help").is_some() {
         return show_help(&["run".into()]);
     }
-    if let Some(name) = typed.get("config").map(|given| given.value.clone()) {
-        let file = typed::file(&name, options::RUN, &read_config(&name)?)?;
+    if let Some(given) = typed.get("config") {
+        let file = typed::file(&given.value, options::RUN, &read_config(given)?)?;
         typed.add_weaker(file);
     }
     Ok(EventLoop::set_up(meant::run(&typed)?)?.run())
 }
 
-fn read_config(name: &OsStr) -> Result<Vec<u8>, Error> {
-    let path = typed::c_string(name)?;
-    sys::file::read(path.as_c_str(), CONFIG_MAX).map_err(|errno| {
-        Error::system("read --config", name.to_string_lossy(), errno).of_kind(Kind::Usage)
-    })
+fn read_config(given: &Given) -> Result<Vec<u8>, Error> {
+    let path = typed::c_string(&given.value)?;
+    sys::file::read(path.as_c_str(), CONFIG_MAX)
+        .map_err(|errno| Error::system("read", given.told(), errno).of_kind(Kind::Usage))
+}
+
+fn nothing_after(command: &str, words: &[OsString]) -> Result<(), Error> {
+    match words.first() {
+        None => Ok(()),
+        Some(word) => {
+            let what = format!("{command} \"{}\"", word.to_string_lossy());
+            Err(Error::usage(what, "one word too many; accepted: nothing more"))
+        }
+    }
 }
 
 fn show_help(about: &[OsString]) -> Result<u8, Error> {
+    nothing_after("help COMMAND", about.get(1..).unwrap_or_default())?;
     let about = about.first().map(|word| word.to_string_lossy());
     match help::text(about.as_deref()) {
         Some(text) => show(&text),

@@ -85,8 +85,8 @@ pub(super) const RUN: &[Opt] = &[
     once(
         "restart",
         None,
-        Some("WHEN"),
-        &["which workers are started again: always (default), on-failure, never"],
+        Some("always|on-failure|never"),
+        &["which workers are started again (always)"],
     ),
     once(
         "backoff",

@@ -21,15 +21,18 @@ pub(super) struct Given {
     pub(super) opt: &'static Opt,
     /// Empty for an option without a value.
     pub(super) value: OsString,
+    /// The file and the line, if it was not typed.
+    pub(super) place: Option<String>,
 }
 
 impl Given {
-    /// For messages: `--workers "x"`.
+    /// For messages: `--workers "x"`, or `--config FILE, line 2: workers "x"`.
     #[inline(never)]
     pub(super) fn told(&self) -> String {
+        let before = self.place.as_ref().map_or("--".to_string(), |place| format!("{place}: "));
         match self.opt.value {
-            Some(_) => format!("--{} \"{}\"", self.opt.long, self.value.to_string_lossy()),
-            None => format!("--{}", self.opt.long),
+            Some(_) => format!("{before}{} \"{}\"", self.opt.long, self.value.to_string_lossy()),
+            None => format!("{before}{}", self.opt.long),
         }
     }
 
@@ -80,7 +83,7 @@ pub(super) fn command_line(
             Some(what) => parser.value().map_err(|_| needs_value(&spelled, what))?,
             None => OsString::new(),
         };
-        typed.add(Given { opt, value })?;
+        typed.add(Given { opt, value, place: None })?;
     }
     Ok(typed)
 }
@@ -111,9 +114,8 @@ pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<
             };
             return Err(Error::usage(place(), wrong));
         }
-        typed
-            .add(Given { opt, value: OsString::from_vec(value.to_vec()) })
-            .map_err(|error| Error::usage(place(), error))?;
+        let value = OsString::from_vec(value.to_vec());
+        typed.add(Given { opt, value, place: Some(place()) })?;
     }
     Ok(typed)
 }
@@ -122,7 +124,7 @@ impl Typed {
     fn add(&mut self, given: Given) -> Result<(), Error> {
         let opt = given.opt;
         if opt.times == Times::Once && self.has(opt.long) {
-            return Err(Error::usage(format!("--{}", opt.long), "given twice"));
+            return Err(given.wrong("given twice; accepted: once"));
         }
         self.given.push(given);
         Ok(())

@@ -11,7 +11,10 @@ use crate::units::{Generation, Pid, Signal, SlotId};
 /// Children looked after in one turn; a flood of orphans must not keep signals waiting.
 const REAPED_AT_ONCE: usize = 64;
 /// Datagrams of one worker read in one turn.
-const HEARD_AT_ONCE: usize = 16;
+pub(super) const HEARD_AT_ONCE: usize = 16;
+/// Datagrams of a worker that has ended: more than its socket holds (net.unix.max_dgram_qlen, to which
+/// systemd gives 512), so that its last words are among them.
+const HEARD_AT_LAST: usize = 1024;
 
 impl EventLoop {
     pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
@@ -38,9 +41,9 @@ impl EventLoop {
     }
 
     /// What a worker says. Only its own user and root are heard.
-    pub(super) fn read_notices(&mut self, pid: Pid) {
+    pub(super) fn read_notices(&mut self, pid: Pid, most: usize) {
         let own_user = process::own_user();
-        for _ in 0..HEARD_AT_ONCE {
+        for _ in 0..most {
             let Some(datagram) = self.notify.get(pid).and_then(|socket| socket.next()) else {
                 return;
             };
@@ -74,7 +77,7 @@ impl EventLoop {
         let pid = Pid(ended.pid);
         if self.notify.get(pid).is_some() {
             self.read_reports();
-            self.read_notices(pid);
+            self.read_notices(pid, HEARD_AT_LAST);
             self.notify.remove(pid);
             let status = match ended.how {
                 How::Exited(code) => Status::Exited(code),

@@ -35,10 +35,22 @@ impl EventLoop {
     }
 }
 
+/// The workers go on holding what fd3 lets go of, and what they do to it is no longer its business.
+pub(super) fn unwatch(epoll: &Epoll, listeners: &Listeners) {
+    for listener in &listeners.all {
+        // One that was dead for good is not watched.
+        let _ = epoll.delete(&listener.fd);
+    }
+}
+
 /// Puts the listeners out of the way of the numbers that workers get, and asks to be woken when one of
 /// them dies (EPOLLHUP comes unasked; a unix socket shut for reading says RDHUP). A waiting connection
 /// wakes nobody here.
 pub(super) fn watch(epoll: &Epoll, listeners: &mut Listeners) -> Result<(), Errno> {
+    for dead in listeners.replaced.drain(..) {
+        // Else it would wake us for as long as a worker holds it.
+        let _ = epoll.delete(&dead);
+    }
     let reserved = FIRST_FD + listeners.all.len() as i32;
     for (index, listener) in (0..).zip(&mut listeners.all) {
         if fd::number(&listener.fd) < reserved {

@@ -51,6 +51,9 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Listeners {
     pub all: Vec<Listener>,
+    /// Dead sockets that were replaced. Workers may still hold them, and what they hold an epoll does
+    /// not forget by itself.
+    pub replaced: Vec<OwnedFd>,
     watch: Option<Inotify>,
 }
 
@@ -82,7 +85,7 @@ impl Listeners {
             match Listener::open(plan, inherited, &mut taken) {
                 Ok(listener) => all.push(listener),
                 Err(error) => {
-                    Listeners { all, watch: None }.close();
+                    Listeners { all, replaced: Vec::new(), watch: None }.close();
                     return Err(error);
                 }
             }
@@ -93,7 +96,7 @@ impl Listeners {
     /// Listeners that exist already, for example those handed over by the self before an upgrade.
     pub fn of(all: Vec<Listener>) -> Listeners {
         let watch = if all.iter().any(|one| one.path.is_some()) { Inotify::new() } else { None };
-        let listeners = Listeners { all, watch };
+        let listeners = Listeners { all, replaced: Vec::new(), watch };
         for listener in &listeners.all {
             listeners.watch_path(listener.path.as_ref());
         }
@@ -126,8 +129,8 @@ impl Listeners {
                 listener.told = None;
                 return;
             };
-            let repaired = listener.repair(what);
-            let news = listener.told != Some(what);
+            let repaired = listener.repair(what, &mut self.replaced);
+            let news = repaired.is_ok() || listener.told != Some(what);
             listener.told = repaired.is_err().then_some(what);
             let (hopeless, replaced_socket) =
                 (repaired.is_err(), what == What::ShutDown && repaired.is_ok());
@@ -256,10 +259,10 @@ impl Listener {
         }
     }
 
-    fn repair(&mut self, what: What) -> Result<(), Error> {
+    fn repair(&mut self, what: What, replaced: &mut Vec<OwnedFd>) -> Result<(), Error> {
         match what {
             What::BacklogShrunk { from, .. } => self.listen_again(from),
-            What::ShutDown => self.open_again(),
+            What::ShutDown => self.open_again().map(|dead| replaced.push(dead)),
             What::PathMissing | What::PathReplaced => match &mut self.path {
                 Some(path) => path
                     .restore()
@@ -278,19 +281,20 @@ impl Listener {
     }
 
     /// A socket that was shut down stays dead (listen(2) says 0 and nothing comes of it), but it no
-    /// longer stands in the way of a new one.
-    fn open_again(&mut self) -> Result<(), Error> {
+    /// longer stands in the way of a new one. Gives the dead one.
+    fn open_again(&mut self) -> Result<OwnedFd, Error> {
         let adopted = matches!(self.listen.address, Address::Inherited(_));
         if adopted && matches!(self.address, Address::Unix { .. } | Address::Inherited(_)) {
             let reason = "it was inherited; whoever made it must make it anew";
             return Err(Error::refused("replace", &self.address, reason));
         }
         let fresh = listen::open(&self.address, &self.listen)?;
-        (self.fd, self.path) = (fresh.fd, fresh.path);
+        let dead = core::mem::replace(&mut self.fd, fresh.fd);
+        self.path = fresh.path;
         if let Some(queue) = self.queue() {
             self.backlog = clamp(queue.max);
         }
-        Ok(())
+        Ok(dead)
     }
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod setup;
 mod token;
 
+use self::children::HEARD_AT_ONCE;
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::log::Log;
@@ -80,7 +81,7 @@ impl EventLoop {
         }
         for token in due {
             if let Token::Notify(pid) = token {
-                self.read_notices(*pid);
+                self.read_notices(*pid, HEARD_AT_ONCE);
             }
         }
         if due.contains(&Token::Signals) {
@@ -119,12 +120,13 @@ impl EventLoop {
     }
 
     fn send(&self, pid: Pid, signal: Signal, to: Target) {
-        let sent = match to {
-            Target::Process => signal::send(pid.0, signal.0),
-            Target::Group => signal::send_to_group(pid.0, signal.0),
-        };
+        // The group's leader by its own number, too: it may have joined another group.
+        let mut sent = signal::send(pid.0, signal.0);
+        if to == Target::Group {
+            sent = sent.and(signal::send_to_group(pid.0, signal.0));
+        }
         match sent {
-            // ESRCH: the group of one that ended before it had a group of its own.
+            // ESRCH: nobody is left in the group, or never was.
             Ok(()) | Err(Errno(libc::ESRCH)) => {}
             Err(errno) => self.log.cannot_signal(pid, signal, errno),
         }
@@ -132,6 +134,7 @@ impl EventLoop {
 
     fn close_listeners(&mut self) {
         if let Some(listeners) = self.listeners.take() {
+            guard::unwatch(&self.epoll, &listeners);
             listeners.close();
         }
     }

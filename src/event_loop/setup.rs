@@ -27,7 +27,7 @@ impl EventLoop {
     #[inline(never)]
     pub(crate) fn set_up(plan: Plan) -> Result<EventLoop, Error> {
         let inherited = inherited();
-        let adopted = adopted(&plan, &inherited);
+        let adopted = adopted(&plan, &inherited)?;
         fd::close_inherited(&adopted);
         let own_pid = Pid(process::own_pid());
         let workers = count(plan.workers);
@@ -103,10 +103,12 @@ fn inherited() -> Inherited {
     Inherited { names }
 }
 
-/// The numbers that `fd:N` and `fd:NAME` speak of.
-fn adopted(plan: &Plan, inherited: &Inherited) -> Vec<i32> {
+/// The numbers that `fd:N` and `fd:NAME` speak of. All are open now: later, one that was not could be a
+/// descriptor of fd3's own.
+fn adopted(plan: &Plan, inherited: &Inherited) -> Result<Vec<i32>, Error> {
     let mut numbers = Vec::new();
     for listen in &plan.listen {
+        let first = numbers.len();
         match &listen.address {
             Address::Inherited(Inherit::Number(number)) => numbers.push(*number),
             Address::Inherited(Inherit::Name(name)) => {
@@ -118,6 +120,9 @@ fn adopted(plan: &Plan, inherited: &Inherited) -> Vec<i32> {
             | Address::Unix { .. }
             | Address::Vsock { .. } => {}
         }
+        if !numbers[first..].iter().all(|number| fd::is_open(*number)) {
+            return Err(Error::system("adopt", &listen.address, Errno(libc::EBADF)));
+        }
     }
-    numbers
+    Ok(numbers)
 }

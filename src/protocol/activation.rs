@@ -317,12 +317,15 @@ mod tests {
         variables
     }
 
+    /// A protocol, the listeners by name and address, and what is told of them.
+    type Case<'a> = (Protocol, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
     #[test]
     fn each_protocol_tells_in_its_own_words() {
         let tcp = ("web", "tcp://127.0.0.1:9130");
         let any = ("unknown", "tcp4://:80");
         let unix = ("ctl", "unix:/run/app.sock");
-        let table: &[(Protocol, &[(&str, &str)], &[&str])] = &[
+        let table: &[Case<'_>] = &[
             (Protocol::Plain, &[tcp], &[]),
             (Protocol::Listen, &[tcp, unix], &["LISTEN_FDS=2", "LISTEN_FDNAMES=web:ctl"]),
             (

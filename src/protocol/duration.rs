@@ -3,7 +3,7 @@
 use crate::units::Millis;
 
 /// What [`parse`] takes, for messages.
-pub const ACCEPTED: &str = "a number with ms, s, m, h or d (100ms, 30s, 5m)";
+pub const ACCEPTED: &str = "a number with ms, s, m, h or d (100ms, 30s, 5m), at most 366d";
 /// Nothing here is to last longer.
 const MOST: Millis = Millis::seconds(366 * 86_400);
 

@@ -7,6 +7,11 @@ use core::fmt::{Display, Write};
 use crate::plan::{Level, LogFormat};
 use crate::units::Millis;
 
+/// The most that a pipe takes whole (PIPE_BUF, pipe(7)): a longer line could be torn apart.
+pub const LINE_MAX: usize = 4096;
+/// Where words that others chose end at the latest; the rest is room for names, numbers and quotes.
+const WORDS_END: usize = LINE_MAX - 512;
+
 /// A line in the making.
 #[derive(Debug)]
 pub struct LogLine {
@@ -19,7 +24,10 @@ impl LogLine {
     pub fn new(format: LogFormat, level: Level, at_ms: u64, message: &str) -> LogLine {
         let mut line = LogLine { format, text: String::with_capacity(128) };
         match format {
-            LogFormat::Text => line.add(format_args!("fd3: {}", OneLine(message))),
+            LogFormat::Text => {
+                line.text.push_str("fd3: ");
+                line.words(message, one_line);
+            }
             LogFormat::Json => {
                 let level = match level {
                     Level::Error => "error",
@@ -29,7 +37,9 @@ impl LogLine {
                 };
                 let (seconds, ms) = (at_ms / 1000, at_ms % 1000);
                 line.add(format_args!("{{\"time\":{seconds}.{ms:03},\"level\":\"{level}\""));
-                line.add(format_args!(",\"message\":\"{}\"", Escaped(message)));
+                line.text.push_str(",\"message\":\"");
+                line.words(message, escaped);
+                line.text.push('"');
             }
         }
         line
@@ -61,13 +71,15 @@ impl LogLine {
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
         match self.format {
             LogFormat::Text if !value.is_empty() && value.bytes().all(plain) => {
-                self.add(format_args!(" {name}={value}"));
+                self.add(format_args!(" {name}="));
+                self.words(value, one_line);
+                return self;
             }
-            LogFormat::Text => self.add(format_args!(" {name}=\"{}\"", Escaped(value))),
-            LogFormat::Json => {
-                self.add(format_args!(",\"{}\":\"{}\"", Underscored(name), Escaped(value)));
-            }
+            LogFormat::Text => self.add(format_args!(" {name}=\"")),
+            LogFormat::Json => self.add(format_args!(",\"{}\":\"", Underscored(name))),
         }
+        self.words(value, escaped);
+        self.text.push('"');
         self
     }
 
@@ -80,6 +92,17 @@ impl LogLine {
         self.text
     }
 
+    /// As much of it as there is room for.
+    fn words(&mut self, words: &str, one: fn(char, &mut String)) {
+        for character in words.chars() {
+            let end = self.text.len();
+            one(character, &mut self.text);
+            if self.text.len() > WORDS_END {
+                return self.text.truncate(end);
+            }
+        }
+    }
+
     fn add(&mut self, arguments: core::fmt::Arguments<'_>) {
         // Writing to a String does not fail.
         let _ = self.text.write_fmt(arguments);
@@ -87,29 +110,20 @@ impl LogLine {
 }
 
 /// Text that stays on its line.
-struct OneLine<'a>(&'a str);
-
-impl Display for OneLine<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let plain = |c: char| if c.is_control() { '?' } else { c };
-        self.0.chars().try_for_each(|character| f.write_char(plain(character)))
-    }
+fn one_line(character: char, text: &mut String) {
+    text.push(if character.is_control() { '?' } else { character });
 }
 
 /// Text that stays on its line and within its quotes, in both formats (RFC 8259, section 7).
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '"' | '\\' => write!(f, "\\{character}")?,
-                '\n' => f.write_str("\\n")?,
-                control if control.is_control() => write!(f, "\\u{:04x}", u32::from(control))?,
-                other => f.write_char(other)?,
-            }
+fn escaped(character: char, text: &mut String) {
+    match character {
+        '"' | '\\' => text.extend(['\\', character]),
+        '\n' => text.push_str("\\n"),
+        control if control.is_control() => {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(control));
         }
-        Ok(())
+        other => text.push(other),
     }
 }
 
@@ -149,5 +163,19 @@ mod tests {
              \"status\":\"SIGSEGV\",\"error\":\"cannot execute \\\"/a b\\\"\\n\",\"none\":\"\",\
              \"restart_in_ms\":4260}\n"
         );
+    }
+
+    #[test]
+    fn a_line_has_its_end_whatever_it_tells() {
+        for words in ["é".repeat(5_000), "\u{1}".repeat(5_000), "\"".repeat(5_000)] {
+            for (format, end) in
+                [(LogFormat::Text, "\" slot=2\n"), (LogFormat::Json, "\"slot\":2}\n")]
+            {
+                let line = LogLine::new(format, Level::Warn, 0, &words);
+                let line = line.text("address", &words).number("slot", 2).finish();
+                assert!(line.len() <= LINE_MAX && line.ends_with(end), "{line}");
+                assert_eq!(line.matches('\n').count(), 1);
+            }
+        }
     }
 }

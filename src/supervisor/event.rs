@@ -84,6 +84,7 @@ pub type Actions = VecDeque<Action>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
     Process,
+    /// The process and its group, wherever the process itself has gone.
     Group,
 }
 

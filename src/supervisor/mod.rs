@@ -210,24 +210,18 @@ impl Supervisor {
         out.push_back(self.stop_signal_to(pid, Target::Group));
         let slot = worker.slot;
         let uptime = now.since(worker.started);
+        self.served(now, slot, worker.phase);
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
-        if let Phase::Ready { since } = worker.phase {
-            place.misery.was_ready_for(now.since(since));
-        }
         let seated = place.seat == Seat::Held(pid);
         if place.leaving == Some(pid) {
             place.leaving = None;
         }
         let wanted = worker.phase.cause() == Some(Cause::Wanted);
         if !seated || wanted || self.mission != Mission::Running {
-            if seated {
-                self.vacate(slot);
-            }
-            let next = Next::Asked;
+            let next = if seated { self.after_asked_end(now, slot) } else { Next::Asked };
             out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
-            if !seated {
-                self.make_room(now, slot, out);
-            }
+            self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
+            self.make_room(now, slot, out);
             return;
         }
         let too_slow = worker.phase.cause() == Some(Cause::TooSlow);
@@ -251,6 +245,24 @@ impl Supervisor {
             }
         };
         self.give_up_if(next, slot, code, now, out);
+    }
+
+    /// A worker is no longer ready, or never was.
+    fn served(&mut self, now: Millis, slot: SlotId, phase: Phase) {
+        if let (Phase::Ready { since }, Some(place)) = (phase, self.slots.get_mut(slot.0 as usize))
+        {
+            place.misery.was_ready_for(now.since(since));
+        }
+    }
+
+    /// The seat's holder ended as it was asked to. While fd3 runs it was replaced, and is gone before the
+    /// slot's former one: the next one waits here as well, see `make_room`.
+    fn after_asked_end(&mut self, now: Millis, slot: SlotId) -> Next {
+        if self.mission == Mission::Running {
+            return self.start_again(now, slot);
+        }
+        self.set_seat(slot, Seat::Closed);
+        Next::Asked
     }
 
     /// A worker never came to be. Before COMMAND is proven this is the end.
@@ -333,6 +345,9 @@ impl Supervisor {
         let seated: Vec<(Pid, SlotId)> = self.seated().collect();
         let until = self.rules.stop_timeout.map(|limit| now.plus(limit));
         for (pid, slot) in seated {
+            if let Some(worker) = self.workers.get(pid) {
+                self.served(now, slot, worker.phase);
+            }
             self.retire(pid, until, Cause::Wanted, out);
             self.make_room(now, slot, out);
         }
@@ -344,14 +359,17 @@ impl Supervisor {
     fn make_room(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         let Seat::Held(pid) = place.seat else { return };
-        let phase = self.workers.get(pid).map(|worker| worker.phase);
-        let told = phase.and_then(Phase::cause) == Some(Cause::Wanted);
+        let Some(phase) = self.workers.get(pid).map(|worker| worker.phase) else { return };
+        let told = phase.cause() == Some(Cause::Wanted);
         if !told || place.leaving.is_some() || self.mission != Mission::Running {
             return;
         }
         place.leaving = Some(pid);
         let next = self.start_again(now, slot);
         out.push_back(Action::Say(Fact::Replaced { slot, pid, next }));
+        if let Phase::Killed { until: None, .. } = phase {
+            self.outlived_kill(now, pid, out);
+        }
         self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
     }
 
@@ -365,7 +383,10 @@ impl Supervisor {
     fn time_passed(&mut self, now: Millis, out: &mut Actions) {
         while let Some(due) = self.agenda.pop(now) {
             match due {
-                Due::Slot(slot) => self.vacate(slot),
+                Due::Slot(slot) => {
+                    self.set_seat(slot, Seat::Vacant);
+                    self.vacant.push_back(slot);
+                }
                 Due::Worker(pid) => self.worker_due(now, pid, out),
             }
         }
@@ -385,18 +406,8 @@ impl Supervisor {
                 out.push_back(Action::Say(Fact::StopTimedOut { slot, pid }));
                 self.kill(now, pid, out);
             }
-            (Phase::Killed { .. }, _) => self.outlived_kill(pid, out),
+            (Phase::Killed { .. }, _) => self.outlived_kill(now, pid, out),
             (Phase::Ready { .. }, _) => {}
-        }
-    }
-
-    /// The seat is free: to be filled again, or never if fd3 stops.
-    fn vacate(&mut self, slot: SlotId) {
-        if self.mission == Mission::Running {
-            self.set_seat(slot, Seat::Vacant);
-            self.vacant.push_back(slot);
-        } else {
-            self.set_seat(slot, Seat::Closed);
         }
     }
 

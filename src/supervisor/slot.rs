@@ -1,6 +1,6 @@
 //! A numbered place that one worker fills.
 //!
-//! Vacant -> Spawning -> Held -> (asked to leave: Vacant) | (ended by itself: Resting -> Vacant, or Closed).
+//! Vacant -> Spawning -> Held -> Resting -> Vacant, or Closed where the restart policy lets it rest.
 //! Everything -> Closed when fd3 stops; nothing leaves Closed. One worker holds the seat; at most one
 //! more, which held it before, may still be on its way out.
 
@@ -23,7 +23,7 @@ pub(super) enum Seat {
     /// A worker was asked for; the answer is to come.
     Spawning,
     Held(Pid),
-    /// The wait after a crash.
+    /// The wait before another start.
     Resting {
         until: Millis,
     },

@@ -187,7 +187,7 @@ impl Supervisor {
 
     /// SIGKILL was in vain so far. Where nothing waits for the worker's seat it is forgotten; otherwise
     /// its slot stays taken until it ends, or fd3 does.
-    pub(super) fn outlived_kill(&mut self, pid: Pid, out: &mut Actions) {
+    pub(super) fn outlived_kill(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, cause) = (worker.slot, worker.phase.cause().unwrap_or(Cause::Wanted));
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
@@ -200,6 +200,7 @@ impl Supervisor {
         out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
         if leaving {
             place.leaving = None;
+            self.make_room(now, slot, out);
         } else {
             self.set_seat(slot, Seat::Closed);
         }

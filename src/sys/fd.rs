@@ -4,7 +4,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
-use super::checked;
+use super::{checked, process};
 use crate::error::Errno;
 
 /// Opens what is closed of 0 to 2, so that no socket of ours lands there: /dev/null, or where there is
@@ -112,7 +112,7 @@ fn close_from_to(first: RawFd, end: RawFd) {
     /// Where the limit is "unlimited" nobody has that many open.
     const MOST: u64 = 65_536;
     let numbers = listed().unwrap_or_else(|_| {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = process::descriptor_limit().ok().and_then(|limit| limit.current);
         (0..limit.unwrap_or(MOST).min(MOST) as RawFd).collect()
     });
     for number in numbers.into_iter().filter(|number| (first..end).contains(number)) {

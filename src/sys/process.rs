@@ -1,7 +1,8 @@
 //! Facts about this process, and its limits.
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 
+use super::checked;
 use crate::error::Errno;
 
 pub fn own_pid() -> i32 {
@@ -22,7 +23,7 @@ pub fn group_of(pid: i32) -> Option<i32> {
 /// Raises the limit of open descriptors for this process, as far as that is allowed. Returns the limit
 /// to give back to workers where it was changed.
 pub fn raise_descriptor_limit(wanted: u64) -> Option<Rlimit> {
-    let before = getrlimit(Resource::Nofile);
+    let before = descriptor_limit().ok()?;
     let soft = before.current?;
     if soft >= wanted {
         return None;
@@ -31,6 +32,18 @@ pub fn raise_descriptor_limit(wanted: u64) -> Option<Rlimit> {
     let raised = Rlimit { current: Some(wanted.min(hard)), maximum: before.maximum };
     setrlimit(Resource::Nofile, raised).ok()?;
     Some(before)
+}
+
+/// How many descriptors this process may have open. By libc, as rustix takes it for granted that the
+/// kernel tells; a sandbox may forbid to ask.
+// Not the same width everywhere.
+#[allow(clippy::unnecessary_cast)]
+pub(super) fn descriptor_limit() -> Result<Rlimit, Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit outlives the call.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let finite = |number: libc::rlim_t| (number != libc::RLIM_INFINITY).then_some(number as u64);
+    Ok(Rlimit { current: finite(limit.rlim_cur), maximum: finite(limit.rlim_max) })
 }
 
 /// Back to what it was: for a child. Async-signal-safe.

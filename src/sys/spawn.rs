@@ -111,7 +111,9 @@ fn die_with_parent(signal: Option<i32>, parent: i32) -> Result<(), Errno> {
     // SAFETY: no memory is passed; all five arguments are given, as the call is variadic.
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) })?;
     // SAFETY: no memory is passed.
-    if unsafe { libc::getppid() } != parent {
+    let now = unsafe { libc::getppid() };
+    // 0: this child begins a PID namespace, from which fd3 is not to be seen.
+    if now != parent && now != 0 {
         // It died before we asked.
         // SAFETY: ends the child without running anything of the parent's.
         unsafe { libc::_exit(0) };

@@ -10,9 +10,6 @@ use rustix::io::{Errno as Code, IoSlice, ReadWriteFlags};
 use rustix::net::SendFlags;
 use rustix::stdio::stderr;
 
-/// The most that a pipe takes whole (pipe(7)); longer lines are cut.
-pub const LINE_MAX: usize = 4096;
-
 /// How stderr is written to.
 pub struct Stderr {
     way: Way,
@@ -42,9 +39,9 @@ impl Stderr {
         Stderr { way }
     }
 
-    /// Writes one line; `false` if it was lost: nobody reads, or nobody can.
+    /// Writes one line, which a pipe takes whole if it has at most PIPE_BUF bytes; `false` if it was
+    /// lost: nobody reads, or nobody can.
     pub fn write(&self, line: &[u8]) -> bool {
-        let line = line.get(..LINE_MAX).unwrap_or(line);
         let written = match &self.way {
             Way::Own(fd) => rustix::io::write(fd, line),
             Way::Plain => rustix::io::write(stderr(), line),

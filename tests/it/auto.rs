@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::harness::{Fd3, command, run};
+use crate::world::skip;
 
 /// Runs `auto` under a wrapper that narrows what may be used; how many workers there were.
 fn workers_under(wrapper: &[&str]) -> usize {
@@ -64,7 +65,7 @@ impl Drop for Group {
 #[test]
 fn auto_counts_the_quota_of_our_control_group() {
     let Some(group) = Group::new(100_000, 100_000) else {
-        return eprintln!("SKIPPED: no control group can be made here (needs root and cgroups)");
+        return skip("no control group can be made here (needs root and cgroups)");
     };
     let procs = group.0.join("cgroup.procs").to_string_lossy().into_owned();
     let script = format!("echo $$ > {procs}; exec \"$@\"");

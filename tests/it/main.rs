@@ -2,6 +2,16 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod auto;
+mod bad_input;
+mod bad_start;
+mod descriptors;
+mod guard;
 mod harness;
 mod life;
+mod load;
+mod logging;
+mod notify;
+mod refused;
 mod servers;
+mod signals;
+mod world;

@@ -24,6 +24,9 @@ impl World {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.life = Life::Abandoned;
                 }
+                if !self.model.stopping() {
+                    self.seen.note(Sight::LeftBehind);
+                }
             }
             Action::Say(_) => {}
             Action::Finish { status } => {

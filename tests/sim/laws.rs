@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fd3::plan::{Reaction, Rules};
-use fd3::supervisor::{Action, Event, Sender, Target};
+use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
 use crate::process::Process;
 use crate::scene::Scene;
 use crate::world::Claim;
+
+/// How long SIGKILL may take before fd3 goes on without a worker.
+const KILL_PATIENCE: Millis = Millis(5_000);
 
 pub struct Laws {
     rules: Rules,
@@ -31,7 +34,7 @@ pub struct Laws {
 struct Worker {
     slot: SlotId,
     told_at: Option<Millis>,
-    killed: bool,
+    killed_at: Option<Millis>,
 }
 
 #[derive(Default)]
@@ -40,6 +43,12 @@ struct Slot {
     ended: Option<Millis>,
     /// Such ends that were followed by a restart.
     restarted: VecDeque<Millis>,
+    /// When its latest worker was asked for.
+    spawned: Option<Millis>,
+    /// When the log told how long to wait for the next one, and that wait.
+    promise: Option<(Millis, Millis)>,
+    /// The promises kept.
+    kept: VecDeque<Millis>,
 }
 
 /// Who wanted the stop.
@@ -75,7 +84,7 @@ impl Laws {
             Event::ListenerReplaced => self.replaced = true,
             Event::Spawned { slot, pid } if self.spawning == Some(*slot) => {
                 self.spawning = None;
-                self.workers.insert(*pid, Worker { slot: *slot, told_at: None, killed: false });
+                self.workers.insert(*pid, Worker { slot: *slot, told_at: None, killed_at: None });
             }
             Event::SpawnFailed { slot, .. } if self.spawning == Some(*slot) => {
                 self.spawning = None;
@@ -84,7 +93,7 @@ impl Laws {
             Event::Exited { pid, .. } => {
                 if let Some(worker) = self.workers.remove(pid)
                     && worker.told_at.is_none()
-                    && !worker.killed
+                    && worker.killed_at.is_none()
                 {
                     self.ended(worker.slot, now);
                 }
@@ -150,7 +159,7 @@ impl Laws {
                     Some(_) => Err("the listeners are closed twice".into()),
                 }
             }
-            Action::Say(_) => Ok(()),
+            Action::Say(fact) => self.said(now, fact),
             Action::Finish { status } => self.finish(*status, processes),
         }
     }
@@ -161,6 +170,11 @@ impl Laws {
         }
         if self.spawning.replace(slot).is_some() {
             return Err("two workers are started at a time".into());
+        }
+        self.not_in_a_whirl(now, slot)?;
+        let in_slot = |process: &&Process| process.slot == slot && process.counts();
+        if processes.values().filter(in_slot).count() > usize::from(self.replaced) {
+            return Err(format!("slot {slot} has too many workers, and one more is started"));
         }
         let live = processes.values().filter(|process| process.counts()).count();
         let told = self.workers.values().filter(|worker| worker.told_at.is_some()).count();
@@ -181,6 +195,55 @@ impl Laws {
             if place.restarted.len() > limit.count as usize {
                 return Err(format!("slot {slot} is restarted more often than its limit"));
             }
+        }
+        Ok(())
+    }
+
+    /// Whatever the reason for another start of a slot was: it was told before, waited for, and counted.
+    fn not_in_a_whirl(&mut self, now: Millis, slot: SlotId) -> Claim {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
+        let Some(before) = place.spawned.replace(now) else { return Ok(()) };
+        if now < before.plus(self.rules.backoff.min) {
+            return Err(format!("slot {slot} was started at {} and is started again", before.0));
+        }
+        let Some((told, wait)) = place.promise.take() else {
+            return Err(format!("slot {slot} is started again, and nobody was told"));
+        };
+        if now < told.plus(wait) {
+            return Err(format!("slot {slot} is started sooner than after {wait}"));
+        }
+        place.kept.push_back(told);
+        if let Some(limit) = self.rules.respawn_limit {
+            place.kept.retain(|at| told.since(*at) < limit.window);
+            if place.kept.len() > limit.count as usize {
+                return Err(format!("slot {slot} is started more often than its limit"));
+            }
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, now: Millis, fact: &Fact) -> Claim {
+        let (slot, next) = match fact {
+            Fact::Exited { slot, next, .. } | Fact::NotStarted { slot, next, .. } => (*slot, *next),
+            Fact::Replaced { slot, pid, next } => {
+                if self.workers.get(pid).is_none_or(|worker| worker.told_at.is_none()) {
+                    return Err(format!("{pid} is replaced and was not told to stop"));
+                }
+                (*slot, *next)
+            }
+            Fact::Abandoned { pid, .. } => {
+                let killed_at = self.workers.remove(pid).and_then(|worker| worker.killed_at);
+                let patient = killed_at.is_some_and(|at| now >= at.plus(KILL_PATIENCE));
+                return if patient { Ok(()) } else { Err(format!("{pid} is given up too soon")) };
+            }
+            Fact::Started { .. } | Fact::Ready { .. } | Fact::StartTimedOut { .. } => return Ok(()),
+            Fact::StopTimedOut { .. } | Fact::Stopping { .. } => return Ok(()),
+            Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
+        };
+        if let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize))
+            && let Some((before, _)) = place.promise.replace((now, wait))
+        {
+            return Err(format!("slot {slot} was to be started since {}, and once more", before.0));
         }
         Ok(())
     }
@@ -208,7 +271,7 @@ impl Laws {
         if !had_time && !self.at_once {
             return Err(format!("{pid} is killed and had no time to stop"));
         }
-        if core::mem::replace(&mut worker.killed, true) || to != Target::Group {
+        if worker.killed_at.replace(now).is_some() || to != Target::Group {
             return Err(format!("{pid} is killed twice, or without its group"));
         }
         Ok(())

@@ -11,6 +11,7 @@
 mod carry_out;
 mod ending;
 mod happen;
+mod known;
 mod laws;
 mod model;
 mod mutants;

@@ -4,8 +4,8 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a mutant tells only what it distorts")]
 
 use fd3::plan::{Reaction, Reactions};
-use fd3::supervisor::{Action, Actions, Event, Fact, Status, Supervisor, Target};
-use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::supervisor::{Action, Actions, Event, Fact, Next, Status, Supervisor, Target};
+use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
 
 use crate::scene::Scene;
 
@@ -45,10 +45,20 @@ pub enum Mutant {
     FinishesTwice,
     FinishesWrongly,
     NeverAbandons,
+    HidesReplacement,
+    ReplacesTheWrongOne,
+    ReplacesUnasked,
+    ReplacesInAnyOrder,
+    PromisesOtherWait,
+    HidesGivingUp,
+    StartsInAWhirl,
+    AbandonsAtOnce,
+    AbandonsTheWrongOne,
+    TakesTooSlowForSuccess,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 34] = [
+    pub const ALL: [Mutant; 44] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -83,6 +93,16 @@ impl Mutant {
         Mutant::FinishesTwice,
         Mutant::FinishesWrongly,
         Mutant::NeverAbandons,
+        Mutant::HidesReplacement,
+        Mutant::ReplacesTheWrongOne,
+        Mutant::ReplacesUnasked,
+        Mutant::ReplacesInAnyOrder,
+        Mutant::PromisesOtherWait,
+        Mutant::HidesGivingUp,
+        Mutant::StartsInAWhirl,
+        Mutant::AbandonsAtOnce,
+        Mutant::AbandonsTheWrongOne,
+        Mutant::TakesTooSlowForSuccess,
     ];
 }
 
@@ -116,7 +136,14 @@ impl Subject {
         let now = if late { Millis(now.0.saturating_sub(1_000)) } else { now };
         if let Some(event) = self.hear(mutant, event) {
             let mut actions = Actions::new();
+            let ready = matches!(event, Event::Ready { .. });
             self.supervisor.handle(now, event, &mut actions);
+            if mutant == Mutant::ReplacesUnasked && ready {
+                self.supervisor.handle(now, Event::ListenerReplaced, &mut actions);
+            }
+            if mutant == Mutant::ReplacesInAnyOrder {
+                turn_replacements(&mut actions);
+            }
             if mutant == Mutant::ActsBackwards {
                 actions = actions.into_iter().rev().collect();
             }
@@ -187,10 +214,12 @@ impl Subject {
                 Mutant::FinishesEarly => out.extend([action, Action::Finish { status: 0 }]),
                 _ => out.push_back(action),
             },
-            Action::Say(Fact::Abandoned { .. }) if mutant == Mutant::NeverAbandons => {}
-            Action::Say(_) => out.push_back(action),
+            Action::Say(fact) => self.say(mutant, fact, out),
             Action::Finish { status } => match mutant {
                 Mutant::NeverFinishes => {}
+                Mutant::TakesTooSlowForSuccess if status == 1 => {
+                    out.push_back(Action::Finish { status: 0 });
+                }
                 Mutant::FinishesTwice => out.extend([action.clone(), action]),
                 Mutant::FinishesWrongly => {
                     out.push_back(Action::Finish { status: status.wrapping_add(1) });
@@ -198,6 +227,36 @@ impl Subject {
                 _ => out.push_back(action),
             },
         }
+    }
+
+    fn say(&mut self, mutant: Mutant, fact: Fact, out: &mut Actions) {
+        let fact = match fact {
+            Fact::Abandoned { slot, pid } => match mutant {
+                Mutant::NeverAbandons => return,
+                Mutant::AbandonsTheWrongOne => Fact::Abandoned { slot, pid: Pid(pid.0 + 1) },
+                _ => fact,
+            },
+            Fact::Replaced { slot, pid, next } => match (mutant, next) {
+                (Mutant::HidesReplacement, _) => return,
+                (Mutant::ReplacesTheWrongOne, _) => {
+                    Fact::Replaced { slot, pid: Pid(pid.0 + 1), next }
+                }
+                (Mutant::PromisesOtherWait, Next::Restart(wait)) => {
+                    let next = Next::Restart(wait.plus(Millis(1)));
+                    Fact::Replaced { slot, pid, next }
+                }
+                (Mutant::HidesGivingUp, Next::GiveUp(_)) => {
+                    Fact::Replaced { slot, pid, next: Next::Asked }
+                }
+                (Mutant::StartsInAWhirl, _) => {
+                    out.push_back(Action::Say(fact));
+                    return out.push_back(Action::Spawn { slot, generation: Generation(1) });
+                }
+                _ => fact,
+            },
+            _ => fact,
+        };
+        out.push_back(Action::Say(fact));
     }
 
     fn signals(&mut self, mutant: Mutant, pid: Pid, signal: Signal, to: Target, out: &mut Actions) {
@@ -223,5 +282,16 @@ impl Subject {
             _ => pid,
         };
         out.extend(core::iter::repeat_n(Action::Signal { pid, signal, to }, times));
+        if mutant == Mutant::AbandonsAtOnce && kills {
+            out.push_back(Action::Say(Fact::Abandoned { slot: SlotId(0), pid }));
+        }
     }
+}
+
+/// Tells the replacements of one event in the opposite order.
+fn turn_replacements(actions: &mut Actions) {
+    let replaces = |action: &Action| matches!(action, Action::Say(Fact::Replaced { .. }));
+    let turned: Vec<Action> = actions.iter().rev().filter(|one| replaces(one)).cloned().collect();
+    let places = actions.iter_mut().filter(|one| replaces(one));
+    places.zip(turned).for_each(|(place, action)| *place = action);
 }

@@ -15,19 +15,25 @@ pub enum Sight {
     StopNow,
     Abandoned,
     Replaced,
+    /// So many replacements that fd3 gave up.
+    ReplacedTooOften,
+    /// A worker made room only when the slot's former one was gone.
+    MadeRoomLater,
     /// Two live workers of one slot.
     TwoInASlot,
     /// A PID came to a second worker.
     ReusedPid,
     /// SIGKILL was in vain, and no stop was under way.
     OutlivedKill,
+    /// The same, and its slot goes on without it.
+    LeftBehind,
     /// All came to rest, and nobody had asked for a stop.
     AllRest,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 16] = [
+    pub const ALL: [Sight; 19] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -39,9 +45,12 @@ impl Sight {
         Sight::StopNow,
         Sight::Abandoned,
         Sight::Replaced,
+        Sight::ReplacedTooOften,
+        Sight::MadeRoomLater,
         Sight::TwoInASlot,
         Sight::ReusedPid,
         Sight::OutlivedKill,
+        Sight::LeftBehind,
         Sight::AllRest,
         Sight::Healed,
     ];
@@ -72,7 +81,12 @@ impl Seen {
             Fact::StopTimedOut { .. } => self.note(Sight::StopTimeout),
             Fact::Abandoned { .. } => self.note(Sight::Abandoned),
             Fact::StoppingNow { .. } => self.note(Sight::StopNow),
-            Fact::Replacing { .. } => self.note(Sight::Replaced),
+            Fact::Replaced { next, .. } => {
+                self.note(Sight::Replaced);
+                if let Next::GiveUp(_) = next {
+                    self.note(Sight::ReplacedTooOften);
+                }
+            }
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fd3::supervisor::{Actions, Event, Sender, Status};
+use fd3::supervisor::{Action, Actions, Event, Fact, Sender, Status};
 use fd3::units::{Millis, Pid, Signal};
 
 use crate::laws::Laws;
@@ -190,6 +190,7 @@ impl World {
         self.model.before(now, &event)?;
         let mut actions = Actions::new();
         let slept = matches!(event, Event::TimePassed);
+        let dead_listener = matches!(event, Event::ListenerReplaced);
         self.subject.handle(now, event, &mut actions);
         let mut answer = None;
         for action in actions {
@@ -199,6 +200,11 @@ impl World {
             self.laws.action(now, &action, &self.processes, self.noticed)?;
             self.model.action(now, &action)?;
             self.seen.action(&action);
+            if let Action::Say(Fact::Replaced { .. }) = action
+                && !dead_listener
+            {
+                self.seen.note(Sight::MadeRoomLater);
+            }
             answer = self.carry_out(action).or(answer);
         }
         let deadline = self.subject.deadline();

@@ -2,7 +2,7 @@
 
 use fd3::units::Millis;
 
-use super::{Model, Phase};
+use super::{Model, Phase, Worker};
 use crate::world::Claim;
 
 impl Model {
@@ -44,8 +44,8 @@ impl Model {
         if due.close {
             return Err("a stop began, and the listeners are still open".into());
         }
-        match due.end {
-            Some((slot, follows)) => Err(format!("slot {slot}: the end is not told: {follows:?}")),
+        match due.ends.front() {
+            Some(end) => Err(format!("not told: {end:?}")),
             None => Ok(()),
         }
     }
@@ -63,17 +63,21 @@ impl Model {
 
     /// When fd3 has to wake up: never later, and never for nothing.
     fn deadline(&self) -> Option<Millis> {
-        let workers = self.workers.values().filter_map(|worker| {
-            if let Some(killed) = &worker.killed {
-                return killed.patience;
-            }
-            match (worker.told, &worker.phase) {
-                (Some(told), _) => told.until,
-                (None, Phase::Starting { until }) => *until,
-                (None, Phase::Ready { .. }) => None,
-            }
-        });
+        let workers = self.workers.values().filter_map(Worker::deadline);
         let waits = self.slots.iter().filter_map(|slot| slot.wait.as_ref()?.until);
         workers.chain(waits).min()
+    }
+}
+
+impl Worker {
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        if let Some(killed) = &self.killed {
+            return killed.patience;
+        }
+        match (self.told, &self.phase) {
+            (Some(told), _) => told.until,
+            (None, Phase::Starting { until }) => *until,
+            (None, Phase::Ready { .. }) => None,
+        }
     }
 }

@@ -4,7 +4,7 @@ use fd3::plan::Readiness;
 use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
-use super::{Due, Follows, Model};
+use super::{Due, End, Follows, Model, Of};
 use crate::world::Claim;
 
 impl Model {
@@ -93,24 +93,29 @@ impl Model {
         match fact {
             Fact::Ready { pid, .. } => take(&mut self.due.ready, pid),
             Fact::Abandoned { pid, .. } => take(&mut self.due.abandon, pid),
-            Fact::NotStarted { slot, next, .. } | Fact::Exited { slot, next, .. } => {
-                self.follows(*slot, *next)
+            Fact::NotStarted { slot, next, .. } => self.follows(*slot, Of::Failure, *next),
+            Fact::Exited { slot, pid, next, .. } => self.follows(*slot, Of::Exit(*pid), *next),
+            Fact::Replaced { slot, pid, next } => {
+                // It is told to stop first.
+                let told = !self.due.tell.contains(pid) && !self.due.cont.contains(pid);
+                told && self.follows(*slot, Of::Replacement(*pid), *next)
             }
             Fact::Started { pid, .. } => self.workers.contains_key(pid),
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
             Fact::Stopping { .. } | Fact::StoppingNow { .. } => self.stop.is_some(),
-            Fact::SignalIgnored { .. } | Fact::Replacing { .. } => true,
+            Fact::SignalIgnored { .. } => true,
         }
     }
 
-    fn follows(&mut self, slot: SlotId, next: Next) -> bool {
-        let Some((place, follows)) = self.due.end.take() else { return false };
+    fn follows(&mut self, slot: SlotId, of: Of, next: Next) -> bool {
+        let due = self.due.ends.pop_front().filter(|end| end.slot == slot && end.of == of);
+        let Some(End { follows, .. }) = due else { return false };
         if let (Follows::Restart { least, most }, Next::Restart(wait)) = (follows, next) {
             if let Some(waits) = &mut self.slot(slot).wait {
                 waits.until = Some(waits.began.plus(wait));
             }
-            return place == slot && least <= wait && wait <= most;
+            return least <= wait && wait <= most;
         }
         let expected = match follows {
             Follows::Nothing => Some(Next::Asked),
@@ -118,7 +123,7 @@ impl Model {
             Follows::GiveUp(why) => Some(Next::GiveUp(why)),
             Follows::Restart { .. } => None,
         };
-        place == slot && expected == Some(next)
+        expected == Some(next)
     }
 }
 

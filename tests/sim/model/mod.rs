@@ -18,6 +18,9 @@ use crate::scene::Scene;
 const FORGIVEN_AFTER: Millis = Millis(10_000);
 /// How long SIGKILL may take.
 const KILL_PATIENCE: Millis = Millis(5_000);
+/// The status of a worker that was too slow, and of fd3 where no worker is to blame.
+const TOO_SLOW: u8 = 1;
+const OWN_FAILURE: u8 = 125;
 
 pub struct Model {
     rules: Rules,
@@ -100,8 +103,26 @@ struct Due {
     forward: Vec<(Pid, Signal)>,
     /// The group of a dead worker is told to stop.
     group: Vec<Pid>,
-    end: Option<(SlotId, Follows)>,
+    /// In the order in which they are to be told.
+    ends: VecDeque<End>,
     close: bool,
+}
+
+/// Why a slot needs another worker, and what comes of that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct End {
+    slot: SlotId,
+    of: Of,
+    follows: Follows,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Of {
+    /// It never came to be.
+    Failure,
+    Exit(Pid),
+    /// It makes room, and may still live.
+    Replacement(Pid),
 }
 
 /// What follows an end.
@@ -198,30 +219,70 @@ impl Model {
     }
 
     fn exited(&mut self, now: Millis, pid: Pid, status: Status) {
+        self.served(now, pid);
         let Some(worker) = self.workers.remove(&pid) else { return };
         let slot = worker.slot;
         self.due.group.push(pid);
-        self.due.end = Some((slot, Follows::Nothing));
+        let of = Of::Exit(pid);
         if self.stop.is_some() || worker.left {
-            return;
+            self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
+            return self.make_room(now, slot);
         }
         if worker.told.is_some_and(|told| told.wanted) {
-            self.slot(slot).vacant = true;
-            return;
+            // It could not make room, and now is gone before the slot's former one.
+            let follows = self.again(now, slot);
+            return self.follow(now, End { slot, of, follows }, OWN_FAILURE);
         }
+        let code = match worker.exec_failure {
+            None if worker.told.is_some() && status.code() == 0 => TOO_SLOW,
+            None => status.code(),
+            Some(code) => code,
+        };
+        let of = if worker.exec_failure.is_some() { Of::Failure } else { of };
+        let follows = if of == Of::Failure && !self.proven {
+            Follows::GiveUp(StopReason::CannotStart)
+        } else {
+            self.after_end(now, slot, code)
+        };
+        self.follow(now, End { slot, of, follows }, code);
+    }
+
+    /// Its time of being ready is over: a long one makes up for the slot's crashes.
+    fn served(&mut self, now: Millis, pid: Pid) {
+        let Some(worker) = self.workers.get(&pid).filter(|worker| worker.told.is_none()) else {
+            return;
+        };
         if let Phase::Ready { since } = worker.phase
             && now.since(since) >= FORGIVEN_AFTER
         {
+            let slot = worker.slot;
             self.slot(slot).in_a_row = 0;
         }
-        let code = worker.exec_failure.unwrap_or(status.code());
-        let failed = code != 0 || worker.told.is_some();
-        let follows = if worker.exec_failure.is_some() && !self.proven {
-            Follows::GiveUp(StopReason::CannotStart)
-        } else {
-            self.after_end(now, slot, code, failed)
-        };
-        self.follow(now, slot, code, follows);
+    }
+
+    /// The slot's worker was told to stop, so that another one can take its place. No slot ever has more
+    /// than two: where a former worker still is on its way out, this one stays until that one is gone.
+    fn make_room(&mut self, now: Millis, slot: SlotId) {
+        let mut all = self.workers.iter().filter(|(_, worker)| worker.slot == slot);
+        let (Some((&pid, worker)), None) = (all.next(), all.next()) else { return };
+        let told = worker.told.is_some_and(|told| told.wanted);
+        if !self.running() || worker.left || !told {
+            return;
+        }
+        let in_vain = worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none());
+        let follows = self.again(now, slot);
+        if let Some(worker) = self.workers.get_mut(&pid) {
+            worker.left = true;
+        }
+        if in_vain {
+            self.abandon(pid);
+        }
+        self.follow(now, End { slot, of: Of::Replacement(pid), follows }, OWN_FAILURE);
+    }
+
+    fn abandon(&mut self, pid: Pid) {
+        self.workers.remove(&pid);
+        self.due.abandon.push(pid);
     }
 
     fn spawn_failed(&mut self, now: Millis, slot: SlotId, code: u8) {
@@ -230,14 +291,15 @@ impl Model {
         }
         self.spawning = None;
         let follows = if self.proven {
-            self.after_end(now, slot, code, true)
+            self.after_end(now, slot, code)
         } else {
             Follows::GiveUp(StopReason::CannotStart)
         };
-        self.follow(now, slot, code, follows);
+        self.follow(now, End { slot, of: Of::Failure, follows }, code);
     }
 
-    fn after_end(&mut self, now: Millis, id: SlotId, code: u8, failed: bool) -> Follows {
+    fn after_end(&mut self, now: Millis, slot: SlotId, code: u8) -> Follows {
+        let failed = code != 0;
         let rests = match self.rules.restart {
             Restart::Always => false,
             Restart::OnFailure => !failed,
@@ -247,6 +309,11 @@ impl Model {
             self.last_failure = if failed { code } else { self.last_failure };
             return Follows::Rest;
         }
+        self.again(now, slot)
+    }
+
+    /// Another worker, after a wait; unless there were too many.
+    fn again(&mut self, now: Millis, id: SlotId) -> Follows {
         let (limit, backoff) = (self.rules.respawn_limit, self.rules.backoff);
         let slot = self.slot(id);
         slot.restarts.push_back(now);
@@ -263,13 +330,13 @@ impl Model {
         Follows::Restart { least: Millis(least), most: Millis(most) }
     }
 
-    fn follow(&mut self, now: Millis, slot: SlotId, code: u8, follows: Follows) {
-        self.due.end = Some((slot, follows));
-        match follows {
+    fn follow(&mut self, now: Millis, end: End, code: u8) {
+        self.due.ends.push_back(end);
+        match end.follows {
             Follows::Nothing => {}
-            Follows::Rest => self.slot(slot).rests = true,
+            Follows::Rest => self.slot(end.slot).rests = true,
             Follows::Restart { .. } => {
-                self.slot(slot).wait = Some(Wait { began: now, until: None });
+                self.slot(end.slot).wait = Some(Wait { began: now, until: None });
             }
             Follows::GiveUp(_) => self.begin_stop(now, Haste::GaveUp, code),
         }

@@ -54,7 +54,7 @@ impl Model {
             if haste == Haste::Now {
                 self.kill(now, pid);
             } else {
-                self.tell(pid, limit, true);
+                self.tell(now, pid, limit, true);
             }
             if let Some(worker) = self.workers.get_mut(&pid)
                 && let Some(killed) = &mut worker.killed
@@ -65,7 +65,8 @@ impl Model {
     }
 
     /// Told once; later only the limit may come nearer.
-    fn tell(&mut self, pid: Pid, until: Option<Millis>, wanted: bool) {
+    fn tell(&mut self, now: Millis, pid: Pid, until: Option<Millis>, wanted: bool) {
+        self.served(now, pid);
         let Some(worker) = self.workers.get_mut(&pid) else { return };
         if worker.killed.is_some() {
             return;
@@ -88,31 +89,29 @@ impl Model {
         }
     }
 
-    /// A slot's worker makes room at once, unless the slot has two already.
+    /// All workers are told to stop and make room, slot by slot; each slot may be one too many.
     pub(super) fn replaced(&mut self, now: Millis) {
         if !self.running() {
             return;
         }
         let limit = self.rules.stop_timeout.map(|limit| now.plus(limit));
-        let seated: Vec<(Pid, SlotId)> = self
+        let mut seated: Vec<(SlotId, Pid)> = self
             .workers
             .iter()
             .filter(|(_, worker)| !worker.left)
-            .map(|(pid, worker)| (*pid, worker.slot))
+            .map(|(pid, worker)| (worker.slot, *pid))
             .collect();
-        for (pid, slot) in seated {
-            self.tell(pid, limit, true);
-            let two = self.workers.values().filter(|worker| worker.slot == slot).count() > 1;
-            if let Some(worker) = self.workers.get_mut(&pid).filter(|_| !two) {
-                worker.left = true;
-                self.slot(slot).vacant = true;
+        seated.sort_unstable();
+        for (slot, pid) in seated {
+            if self.running() {
+                self.tell(now, pid, limit, true);
+                self.make_room(now, slot);
             }
         }
     }
 
     pub(super) fn time_passed(&mut self, now: Millis) {
-        let pids: Vec<Pid> = self.workers.keys().copied().collect();
-        for pid in pids {
+        while let Some(pid) = self.soonest(now) {
             self.start_is_due(now, pid);
             self.end_is_due(now, pid);
         }
@@ -124,6 +123,12 @@ impl Model {
         }
     }
 
+    /// The worker of whom something is due for the longest time.
+    fn soonest(&self, now: Millis) -> Option<Pid> {
+        let due = self.workers.iter().filter_map(|(pid, worker)| Some((worker.deadline()?, *pid)));
+        due.min().filter(|(at, _)| *at <= now).map(|(_, pid)| pid)
+    }
+
     fn start_is_due(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.get(&pid) else { return };
         let Phase::Starting { until: Some(until) } = worker.phase else { return };
@@ -133,7 +138,8 @@ impl Model {
         match self.rules.readiness {
             Readiness::Alive(_) => self.ready(now, pid),
             Readiness::Notify(_) | Readiness::Signal(_) => {
-                self.tell(pid, self.rules.stop_timeout.map(|limit| now.plus(limit)), false);
+                let limit = self.rules.stop_timeout.map(|limit| now.plus(limit));
+                self.tell(now, pid, limit, false);
             }
         }
     }
@@ -143,9 +149,10 @@ impl Model {
         if let Some(killed) = &mut worker.killed {
             if killed.patience.is_some_and(|patience| patience <= now) {
                 killed.patience = None;
-                if self.stop.is_some() {
-                    self.workers.remove(&pid);
-                    self.due.abandon.push(pid);
+                let (slot, left) = (worker.slot, worker.left);
+                if left || self.stop.is_some() {
+                    self.abandon(pid);
+                    self.make_room(now, slot);
                 }
             }
         } else if worker.told.is_some_and(|told| told.until.is_some_and(|at| at <= now)) {

@@ -1,0 +1,206 @@
+//! Workers that hurt what they share: seen, mended, told with the culprit's PID, and served on.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use crate::harness::{Fd3, Folder, PATIENCE, command, field, run, until};
+use crate::world::{entries, python};
+
+/// The first worker does argv[1], once; every one serves its PID to whoever connects.
+const WORKER: &str = "
+import os, signal, socket, sys
+def deaf(): signal.signal(15, signal.SIG_IGN)
+listener = socket.socket(fileno=3)
+try: os.close(os.open(sys.argv[2] + '/done', os.O_CREAT | os.O_EXCL)); first = True
+except FileExistsError: first = False
+path = sys.argv[2] + '/socket'
+if first: exec(sys.argv[1])
+while True:
+    try: client, _ = listener.accept()
+    except OSError:
+        while True: signal.pause()
+    client.sendall(b'%d' % os.getpid())
+    client.close()
+";
+
+fn start(folder: &Folder, listen: &str, words: &[&str], evil: &str) -> Fd3 {
+    let common = ["-l", listen, "--ready", "0ms", "--backoff", "1ms..1ms"];
+    let worker = ["--", python(), "-I", "-c", WORKER, evil, &folder.path("")];
+    run(&[&common, words, &worker].concat())
+}
+
+/// The PID that serves here now.
+fn served(mut stream: impl Read) -> i32 {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is served");
+    answer.parse().expect("a PID")
+}
+
+fn tcp(port: u16) -> i32 {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    served(stream)
+}
+
+fn unix(path: &str) -> i32 {
+    let stream = UnixStream::connect(path).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    served(stream)
+}
+
+#[test]
+fn a_shrunk_backlog_is_mended_at_its_workers_end() {
+    let folder = Folder::new();
+    for listen in ["127.0.0.1:0,backlog=64", &format!("unix:{},backlog=64", folder.path("socket"))]
+    {
+        let fd3 = start(&folder, listen, &[], "listener.listen(1); os._exit(0)");
+        let told = fd3.line("a worker shrank a listener's backlog");
+        assert!(told.contains(" from=64 to=1 "), "{told}");
+        assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
+        assert_eq!(field(&told, "repaired"), "yes");
+        let second = fd3.worker(1);
+        match listen.starts_with("unix") {
+            true => assert_eq!(unix(&folder.path("socket")), second),
+            false => assert_eq!(tcp(fd3.port()), second),
+        }
+        std::fs::remove_file(folder.path("done")).expect("it is there");
+    }
+}
+
+#[test]
+fn a_listener_that_was_shut_down_is_replaced_with_its_workers() {
+    for (listen, how) in [
+        ("127.0.0.1:0", "socket.SHUT_RDWR"),
+        ("127.0.0.1:0", "socket.SHUT_RD"),
+        ("unix", "socket.SHUT_RDWR"),
+        ("unix", "socket.SHUT_RD"),
+    ] {
+        // Its own, as killed workers of the last round may hold the path for a moment.
+        let folder = Folder::new();
+        let listen = match listen {
+            "unix" => format!("unix:{}", folder.path("socket")),
+            tcp => tcp.to_string(),
+        };
+        let fd3 = start(&folder, &listen, &[], &format!("listener.shutdown({how})"));
+        let told = fd3.line("a worker shut a listener down");
+        assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
+        assert_eq!(field(&told, "repaired"), "yes");
+        let second = fd3.worker(1);
+        match listen.starts_with("unix") {
+            true => assert_eq!(unix(&folder.path("socket")), second),
+            false => assert_eq!(tcp(fd3.port()), second),
+        }
+    }
+}
+
+#[test]
+fn a_path_that_was_taken_away_comes_back() {
+    let folder = Folder::new();
+    let listen = format!("unix:{}", folder.path("socket"));
+    let replace = "other = socket.socket(socket.AF_UNIX); other.bind(path + '2'); other.listen()
+os.rename(path + '2', path)";
+    for (evil, said) in [
+        ("os.unlink(path)", "a worker removed a listener's path"),
+        ("os.rename(path, path + '3')", "a worker removed a listener's path"),
+        (replace, "somebody replaced a listener's path"),
+        ("os.unlink(path); os._exit(0)", "a worker removed a listener's path"),
+    ] {
+        let mut fd3 = start(&folder, &listen, &[], evil);
+        let told = fd3.line(said);
+        assert_eq!(field(&told, "repaired"), "yes", "{told}");
+        if !evil.contains("_exit") {
+            assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
+        }
+        let last = fd3.worker(usize::from(evil.contains("_exit")));
+        assert_eq!(unix(&folder.path("socket")), last, "{evil}");
+        assert_eq!(fd3.stop(), 0);
+        let left = entries(&folder);
+        assert!(!left.contains(&"socket".to_string()), "{left:?}");
+        assert!(!left.contains(&".socket.fd3".to_string()), "{left:?}");
+        let _ = std::fs::remove_file(folder.path("socket3"));
+        std::fs::remove_file(folder.path("done")).expect("it is there");
+    }
+}
+
+#[test]
+fn what_is_no_socket_is_not_overwritten() {
+    let folder = Folder::new();
+    let listen = format!("unix:{}", folder.path("socket"));
+    let evil = "open(path + '2', 'w').write('precious'); os.rename(path + '2', path)";
+    let mut fd3 = start(&folder, &listen, &[], evil);
+    let told = fd3.line("somebody replaced a listener's path");
+    assert_eq!(field(&told, "repaired"), "no");
+    assert!(told.contains("is not a socket"), "{told}");
+    assert_eq!(fd3.stop(), 0);
+    let kept = std::fs::read_to_string(folder.path("socket")).expect("it is left alone");
+    assert_eq!(kept, "precious");
+}
+
+/// Processor time so far, in ticks.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let rest = stat.rsplit(") ").next().expect("the name is over");
+    let times = rest.split(' ').skip(11).take(2);
+    times.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+/// How long fd3 works while another program counts to a second.
+fn ticks_in_a_second(fd3: &Fd3) -> u64 {
+    let before = ticks(fd3.pid());
+    assert!(command("sleep").arg("1").status().expect("sleep starts").success());
+    ticks(fd3.pid()) - before
+}
+
+/// What workers hold, an epoll does not forget.
+#[test]
+fn a_dead_listener_in_deaf_hands_costs_no_time() {
+    let folder = Folder::new();
+    let unix_listen = format!("unix:{}", folder.path("socket"));
+    for listen in ["127.0.0.1:0", &unix_listen] {
+        let evil = "deaf(); listener.shutdown(socket.SHUT_RDWR)";
+        let fd3 = start(&folder, listen, &["--stop-timeout", "none"], evil);
+        fd3.ready(2);
+        assert!(ticks_in_a_second(&fd3) < 20, "{}", fd3.log());
+        std::fs::remove_file(folder.path("done")).expect("it is there");
+    }
+}
+
+/// As some servers do when they drain.
+#[test]
+fn a_listener_shut_down_during_a_stop_costs_no_time() {
+    let folder = Folder::new();
+    let evil = "
+def drain(*_):
+    listener.shutdown(socket.SHUT_RDWR); os.write(1, b'draining\\n')
+signal.signal(15, drain); os.write(1, b'up\\n')";
+    let fd3 = start(&folder, "127.0.0.1:0", &["--stop-timeout", "none"], evil);
+    fd3.line("up");
+    fd3.signal(libc::SIGTERM);
+    fd3.line("draining");
+    assert!(ticks_in_a_second(&fd3) < 20, "{}", fd3.log());
+    assert_eq!(fd3.count("shut a listener down"), 0, "{}", fd3.log());
+}
+
+/// No timer, no poll: nothing but facts wakes fd3.
+#[test]
+fn an_idle_fd3_sleeps() {
+    let folder = Folder::new();
+    let listen = format!("unix:{}", folder.path("socket"));
+    let fd3 = start(&folder, &listen, &["-w", "4", "-l", "127.0.0.1:0"], "pass");
+    fd3.ready(4);
+    let switches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", fd3.pid()));
+        let status = status.expect("it runs");
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    until("fd3 sleeps", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", fd3.pid()));
+        stat.expect("it runs").contains(") S ")
+    });
+    let before = switches();
+    assert!(unix(&folder.path("socket")) > 0);
+    ticks_in_a_second(&fd3);
+    assert_eq!(switches(), before, "something woke it");
+}

@@ -1,0 +1,162 @@
+//! What workers say by sd_notify(3), and what is said in their name.
+
+use crate::harness::{FD3, Fd3, command, field, kill, run, until};
+use crate::world::{NOBODY, can_unshare, is_root, python, skip};
+
+/// Sends whatever argv[1] does with `say(text, fds)` and `barrier()`, then waits.
+const WORKER: &str = "
+import array, os, select, signal, socket, sys
+address = os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1)
+to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(text, fds=[]):
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
+    to.sendmsg([text], rights, 0, address)
+def tell(text): os.write(1, text.encode() + b'\\n')
+def barrier():
+    r, w = os.pipe()
+    say(b'BARRIER=1', [w])
+    os.close(w)
+    # Closed over there: hung up here.
+    assert select.select([r], [], [], 30)[0] and os.read(r, 1) == b''
+    os.close(r)
+exec(sys.argv[1])
+while True: signal.pause()
+";
+
+fn start(words: &[&str], does: &str) -> Fd3 {
+    run(&[words, &["--", python(), "-I", "-c", WORKER, does]].concat())
+}
+
+fn open_descriptors(fd3: &Fd3) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", fd3.pid())).expect("it runs").count()
+}
+
+#[test]
+fn ready_counts_at_once() {
+    for ready in ["1h", "notify", "signal"] {
+        let mut fd3 = start(&["--ready", ready], "say(b'STATUS=up\\nREADY=1')");
+        fd3.ready(1);
+        assert_eq!(fd3.stop(), 0);
+    }
+}
+
+#[test]
+fn who_is_not_ready_in_time_is_told_to_stop_and_replaced() {
+    let words = ["--ready", "notify", "--start-timeout", "50ms", "--backoff", "1ms..1ms"];
+    let mut fd3 = start(&words, "say(b'READY=0'); say(b'STATUS=READY=1')");
+    fd3.nth_line("worker not ready in time, told to stop", 1);
+    assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
+    assert!(fd3.line("worker exited").contains("status=SIGTERM"), "{}", fd3.log());
+    assert_eq!(fd3.stop(), 0);
+}
+
+#[test]
+fn another_user_speaks_for_nobody() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    let does = format!(
+        "
+if not os.fork():
+    os.setgid({NOBODY}); os.setuid({NOBODY})
+    say(b'READY=1')
+    tell('sent'); os._exit(0)
+os.wait(); barrier(); tell('heard')"
+    );
+    let fd3 = start(&["--ready", "notify"], &does);
+    fd3.line("sent");
+    fd3.line("heard");
+    assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
+}
+
+#[test]
+fn a_barrier_is_answered_whatever_came_before() {
+    let does = "
+for _ in range(100): say(b'STATUS=x'); barrier()
+say(b'READY=1'); barrier(); tell('done')";
+    let fd3 = start(&["--ready", "notify"], does);
+    fd3.line("done");
+    // Read before the barrier, so told before its answer was.
+    fd3.ready(1);
+}
+
+#[test]
+fn descriptors_that_are_sent_do_not_stay() {
+    let does = "
+barrier(); tell('before'); signal.sigwait([10])
+n = os.open('/dev/null', 0)
+for i in range(1000): say(b'X=%d' % i, [n] * 10)
+for i in range(20): say(b'X', [n] * 253)
+barrier(); tell('all sent')";
+    let fd3 = start(&["--ready", "0ms"], &format!("signal.pthread_sigmask(0, [10]){does}"));
+    fd3.line("before");
+    fd3.ready(1);
+    let before = open_descriptors(&fd3);
+    kill(fd3.worker(0), libc::SIGUSR1);
+    fd3.line("all sent");
+    assert_eq!(open_descriptors(&fd3), before);
+}
+
+#[test]
+fn what_is_no_message_says_nothing() {
+    let does = "
+for text in [b'', b'\\0', b'\\n' * 4096, b'READY=1\\0READY=1', b'READY=1\\n\\xff', b'READY=1\\n' * 600,
+        b'READY = 1', b'ready=1', b'READY=1 ', b' READY=1', b'READY=', b'=1', b'READY=1' + b'x' * 4096,
+        b'A' * 200000]:
+    try: say(text)
+    except OSError as e: assert e.errno == 90, e
+barrier(); tell('told'); signal.sigwait([10]); say(b'READY=1')";
+    let fd3 = start(&["--ready", "notify"], &format!("signal.pthread_sigmask(0, [10]){does}"));
+    fd3.line("told");
+    assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
+    kill(fd3.worker(0), libc::SIGUSR1);
+    fd3.ready(1);
+}
+
+#[test]
+fn a_flood_of_words_drowns_no_order() {
+    let does = "
+tell('up')
+n = os.open('/dev/null', 0)
+while True: say(b'READY=1\\nSTATUS=' + b'x' * 4000, [n])";
+    let mut fd3 = start(&["-w", "3", "--ready", "notify"], does);
+    fd3.ready(3);
+    let first = fd3.worker(0);
+    kill(first, libc::SIGKILL);
+    fd3.ready(4);
+    assert_eq!(fd3.stop(), 0);
+    assert_eq!(fd3.count("worker ready"), 4, "{}", fd3.log());
+}
+
+#[test]
+fn a_signal_from_the_worker_says_ready_where_asked_to() {
+    let mut fd3 = start(&["--ready", "signal"], "os.kill(os.getppid(), signal.SIGTERM)");
+    fd3.ready(1);
+    assert_eq!(fd3.count("stopping"), 0, "{}", fd3.log());
+    assert_eq!(fd3.stop(), 0);
+}
+
+/// systemd lets 512 datagrams wait at a socket.
+#[test]
+fn the_last_words_of_a_worker_count_however_many_came_before() {
+    if !can_unshare(&["--net"]) {
+        return;
+    }
+    let does = "
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(100): say(b'STATUS=x')
+say(b'READY=1'); tell('sent'); os._exit(0)";
+    let script = "echo 512 >/proc/sys/net/unix/max_dgram_qlen; exec \"$0\" \"$@\"";
+    let mut unshare = command("unshare");
+    unshare.args(["--net", "sh", "-c", script, FD3, "run", "-v", "--ready", "notify"]);
+    unshare.args(["--restart", "never", "--", python(), "-I", "-c", WORKER, does]);
+    let mut fd3 = Fd3::start(unshare);
+    fd3.line("sent");
+    let stat = format!("/proc/{}/stat", fd3.worker(0));
+    until("it has ended", || {
+        std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") Z "))
+    });
+    kill(fd3.pid(), libc::SIGCONT);
+    assert_eq!(fd3.exit(), 0);
+    assert_eq!(field(&fd3.line("worker ready"), "pid"), fd3.worker(0).to_string());
+}

@@ -1,0 +1,91 @@
+//! The odd worlds that fd3 is started in: other users, few descriptors, no /proc, a PID namespace.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::harness::{FD3, Folder, command};
+
+/// A user that runs nothing else.
+pub const NOBODY: u32 = 54_321;
+
+/// The system's own where there is one: wrappers of version managers take long to start.
+pub fn python() -> &'static str {
+    if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
+}
+
+/// What this machine does not let us test, and why. Past the test runner, which shows what a test prints
+/// only when it fails.
+pub fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// A program that a test needs. Where `scripts/test` has installed them all, none may be missing.
+pub fn skip_missing(program: &str) {
+    let all = std::env::var_os("FD3_TEST_ALL").is_some();
+    assert!(!all, "nothing may be skipped, but {program} is not installed");
+    skip(&format!("{program} is not installed"));
+}
+
+#[allow(unsafe_code)]
+pub fn is_root() -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// The names in a folder, in order.
+pub fn entries(folder: &Folder) -> Vec<String> {
+    let all = std::fs::read_dir(folder.path("")).expect("the folder is there");
+    let mut names: Vec<String> = all
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// `sh` does `first` and becomes fd3.
+pub fn shell(first: &str) -> Command {
+    let mut shell = command("sh");
+    shell.args(["-c", &format!("{first}\nexec \"$0\" \"$@\""), FD3]);
+    shell.stdin(Stdio::null());
+    shell
+}
+
+/// `program` as a user without rights; `None`, with a word why, where that cannot be.
+pub fn as_nobody(program: &str) -> Option<Command> {
+    if !is_root() {
+        skip("only root can become another user");
+        return None;
+    }
+    let id = NOBODY.to_string();
+    let prepared = |program: &str| {
+        let mut setpriv = command("setpriv");
+        setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", program]);
+        setpriv
+    };
+    let tried = prepared(FD3).arg("version").output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        skip("another user cannot execute fd3 where it was built");
+        return None;
+    }
+    Some(prepared(program))
+}
+
+pub fn can_strace() -> bool {
+    match command("strace").args(["-qq", "-o", "/dev/null", "/bin/true"]).output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(_) => skip("strace is not permitted"),
+        Err(_) => skip_missing("strace"),
+    }
+    false
+}
+
+/// Whether `unshare` may do this.
+pub fn can_unshare(how: &[&str]) -> bool {
+    let tried = command("unshare").args(how).arg("/bin/true").output();
+    let can = tried.is_ok_and(|output| output.status.success());
+    if !can {
+        skip(&format!("unshare {} is not permitted", how.join(" ")));
+    }
+    can
+}
