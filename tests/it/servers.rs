@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::harness::{Fd3, Folder, PATIENCE, exists, field, get, kill, until};
+use crate::world::skip_missing;
 
 /// Threads that ask, one request after the other.
 const CLIENTS: usize = 4;
@@ -45,15 +46,9 @@ fn program(name: &str) -> Option<PathBuf> {
     ]);
     let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        skipped(&format!("{name} is not installed"));
+        skip_missing(name);
     }
     found
-}
-
-/// Past the test runner, which shows what a test prints only when it fails.
-fn skipped(why: &str) {
-    assert!(std::env::var_os("FD3_TEST_ALL").is_none(), "nothing may be skipped, but {why}");
-    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
 }
 
 /// The answer of `path` over HTTP: `pid=N;`, whole.
