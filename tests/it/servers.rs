@@ -1,6 +1,9 @@
 //! Real servers on the inherited socket, each told of it in its own words: they answer, a killed one is
 //! replaced while clients wait instead of failing, and a stop leaves nothing behind.
 //!
+//! Most servers that fork are told to fork once: a process that has just been forked may miss the signal
+//! to stop, with all of them, and then the one that answered is the only one there is.
+//!
 //! A server that is not installed is told on stderr as SKIPPED; with FD3_TEST_ALL=1 that fails.
 
 mod go;
@@ -18,6 +21,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::harness::{Fd3, Folder, PATIENCE, exists, field, get, kill, until};
+use crate::world::skip_missing;
 
 /// Threads that ask, one request after the other.
 const CLIENTS: usize = 4;
@@ -42,15 +46,9 @@ fn program(name: &str) -> Option<PathBuf> {
     ]);
     let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        skipped(&format!("{name} is not installed"));
+        skip_missing(name);
     }
     found
-}
-
-/// Past the test runner, which shows what a test prints only when it fails.
-fn skipped(why: &str) {
-    assert!(std::env::var_os("FD3_TEST_ALL").is_none(), "nothing may be skipped, but {why}");
-    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
 }
 
 /// The answer of `path` over HTTP: `pid=N;`, whole.

@@ -1,13 +1,14 @@
 //! Starlet and Starman, which read what Server::Starter tells.
 
-use super::{pid_over_http, program, serves_survives_and_stops, skipped, text};
+use super::{pid_over_http, program, serves_survives_and_stops, text};
 use crate::harness::{Folder, command, run};
+use crate::world::skip_missing;
 
 fn plack(name: &str, module: &str, words: &[&str]) {
     let Some(program) = program(name) else { return };
     let known = command("perl").args(["-e", &format!("require {module}")]).output();
     if !known.is_ok_and(|output| output.status.success()) {
-        return skipped(&format!("Perl's {module} is not installed"));
+        return skip_missing(&format!("Perl's {module}"));
     }
     let folder = Folder::new();
     let app = "sub { [200, ['Content-Type' => 'text/plain'], [\"pid=$$;\"]] }";
@@ -20,10 +21,10 @@ fn plack(name: &str, module: &str, words: &[&str]) {
 
 #[test]
 fn starlet_serves_what_server_starter_would_hand_it() {
-    plack("plackup", "Plack::Handler::Starlet", &["-s", "Starlet", "--max-workers", "2"]);
+    plack("plackup", "Plack::Handler::Starlet", &["-s", "Starlet", "--max-workers", "1"]);
 }
 
 #[test]
 fn starman_serves_what_server_starter_would_hand_it() {
-    plack("starman", "Starman::Server", &["--workers", "2"]);
+    plack("starman", "Starman::Server", &["--workers", "1"]);
 }

@@ -14,7 +14,7 @@ fn gunicorn(protocol: &str, bind: &[&str]) {
     let Some(gunicorn) = program("gunicorn") else { return };
     let folder = application();
     let path = folder.path("");
-    let server = [text(&gunicorn), "--no-control-socket", "--workers", "2", "--chdir", &path];
+    let server = [text(&gunicorn), "--no-control-socket", "--workers", "1", "--chdir", &path];
     let words = ["-l", "127.0.0.1:0", "--ready", "50ms", "--protocol", protocol, "--"];
     let fd3 = run(&[&words[..], &server, bind, &["app:wsgi"]].concat());
     let port = fd3.port();

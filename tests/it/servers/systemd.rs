@@ -2,8 +2,9 @@
 
 use std::os::unix::process::CommandExt;
 
-use super::{build, pid_over_http, program, serves_survives_and_stops, skipped};
+use super::{build, pid_over_http, program, serves_survives_and_stops};
 use crate::harness::{FD3, Fd3, Folder, command, field, run};
+use crate::world::skip_missing;
 
 #[test]
 fn libsystemd_finds_its_named_sockets_and_says_ready() {
@@ -13,7 +14,7 @@ fn libsystemd_finds_its_named_sockets_and_says_ready() {
     let binary = folder.path("server");
     let preprocessed = command(&gcc).args(["-E", "-o", &folder.path("server.i"), &source]).output();
     if !preprocessed.is_ok_and(|output| output.status.success()) {
-        return skipped("libsystemd's headers are not installed");
+        return skip_missing("libsystemd-dev");
     }
     let mut compile = command(&gcc);
     compile.args(["-Wall", "-Werror", "-o", &binary, &source, "-lsystemd"]);
