@@ -73,7 +73,7 @@ pub(super) const RUN: &[Opt] = &[
         Some("DURATION|notify|signal"),
         &[
             "when a worker is ready (1s): alive for so long, or READY=1 before that;",
-            "  notify: READY=1 (sd_notify) only; signal: it signals fd3",
+            "  notify: READY=1 (sd_notify) only; signal: it signals fd3 (they start in turn)",
         ],
     ),
     once(
