@@ -33,8 +33,8 @@ Exit status: 0 stopped as asked, 2 usage, 125 fd3 itself failed, 126 COMMAND
 not executable, 127 COMMAND not found; else the worker's, or 128 + its signal.
 ";
 
-/// The width at which an option's text begins.
-const TEXT_COLUMN: usize = 32;
+/// Before an option's text, so that it fits 80 columns.
+const INDENT: &str = "          ";
 
 /// The help for a command, or for all; `None` for a command that there is not.
 pub(super) fn text(command: Option<&str>) -> Option<String> {
@@ -56,18 +56,26 @@ fn page(head: &str, options: &[Opt], tail: &str) -> String {
             left.push(' ');
             left.push_str(value);
         }
-        for (index, line) in opt.help.iter().enumerate() {
-            if index > 0 || left.len() >= TEXT_COLUMN {
-                if index == 0 {
-                    page.push_str(&left);
-                    page.push('\n');
-                }
-                left.clear();
-            }
-            // Writing to a String does not fail.
-            let _ = writeln!(page, "{left:TEXT_COLUMN$}{line}");
+        // Writing to a String does not fail.
+        let _ = writeln!(page, "{left}");
+        for line in opt.help {
+            let _ = writeln!(page, "{INDENT}{line}");
         }
     }
     page.push_str(tail);
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_help_fits_80_columns() {
+        for command in [None, Some("run")] {
+            for line in text(command).unwrap_or_default().lines() {
+                assert!(line.len() <= 80, "{}: {line}", line.len());
+            }
+        }
+    }
 }

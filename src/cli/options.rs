@@ -45,10 +45,10 @@ pub(super) const RUN: &[Opt] = &[
         &[
             "hold this socket; the first one is fd 3, the next one fd 4, ...",
             "  :80  127.0.0.1:80  [::1]:80  tcp://...  tcp4://...  tcp6://...",
-            "  udp://...  unix:/path  unix:@abstract  seqpacket:/path  unixgram:/path",
-            "  vsock://CID:PORT  fd:N  fd:NAME (what fd3 itself inherited)",
-            "options: name= backlog= mode= user= group= reuseport freebind v6only",
-            "  device= nodelay defer-accept= fastopen= keepalive",
+            "  udp://...  unix:/path  unix:@abstract  seqpacket:/path",
+            "  unixgram:/path  vsock://CID:PORT  fd:N  fd:NAME (what fd3 inherited)",
+            "options: name= backlog= mode= user= group= reuseport freebind",
+            "  v6only device= nodelay defer-accept= fastopen= keepalive",
         ],
     ),
     once(
@@ -63,8 +63,8 @@ pub(super) const RUN: &[Opt] = &[
         Some("NAME[,NAME]..."),
         &[
             "how a worker is told of its sockets (listen): listen (LISTEN_FDS),",
-            "  plain (not at all), starter, einhorn, socketmaster, goatflap, gograceful,",
-            "  goagain, nginx, php-fpm",
+            "  plain (not at all), starter, einhorn, socketmaster, goatflap,",
+            "  gograceful, goagain, nginx, php-fpm",
         ],
     ),
     once(
@@ -72,8 +72,9 @@ pub(super) const RUN: &[Opt] = &[
         None,
         Some("DURATION|notify|signal"),
         &[
-            "when a worker is ready (1s): alive for so long, or READY=1 before that;",
-            "  notify: READY=1 (sd_notify) only; signal: it signals fd3 (they start in turn)",
+            "when a worker is ready (1s): alive for so long, or READY=1 earlier;",
+            "  notify: READY=1 (sd_notify) only; signal: it signals fd3, and",
+            "  workers start one after the other",
         ],
     ),
     once(
@@ -124,8 +125,8 @@ pub(super) const RUN: &[Opt] = &[
         None,
         Some("SIGNAL=ACTION"),
         &[
-            "what fd3 does on a signal: stop, drain (no time limit), stop-now, ignore,",
-            "  forward, forward:SIGNAL, reload, upgrade, up, down",
+            "what fd3 does on a signal: stop, drain (no time limit), stop-now,",
+            "  ignore, forward, forward:SIGNAL, reload, upgrade, up, down",
         ],
     ),
     once(
