@@ -15,7 +15,8 @@ pub const LISTENERS_MAX: usize = 256;
 /// Restarts that `--respawn-limit` can count at the most.
 pub const RESPAWN_COUNT_MAX: u32 = 1_000;
 /// Signals are numbered 1 to 64 (127 on MIPS).
-pub const SIGNALS: usize = if cfg!(target_arch = "mips") { 128 } else { 65 };
+pub const SIGNALS: usize =
+    if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 128 } else { 65 };
 
 /// One `fd3 run`, whole.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use super::{EventLoop, Token, process};
 use crate::protocol::notify;
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
+use crate::sys::notify::Datagram;
 use crate::sys::wait::{self, Ended, How};
 use crate::units::{Generation, Pid, Signal, SlotId};
 
@@ -40,14 +41,13 @@ impl EventLoop {
         }
     }
 
-    /// What a worker says. Only its own user and root are heard.
+    /// What a worker says.
     pub(super) fn read_notices(&mut self, pid: Pid, most: usize) {
-        let own_user = process::own_user();
         for _ in 0..most {
             let Some(datagram) = self.notify.get(pid).and_then(|socket| socket.next()) else {
                 return;
             };
-            let counts = datagram.filter(|datagram| [0, own_user].contains(&datagram.user));
+            let counts = datagram.filter(|datagram| counts(datagram, pid));
             let notice = counts.and_then(|datagram| notify::parse(&datagram.text));
             if notice.is_some_and(|notice| notice.ready) {
                 self.tell(Event::Ready { pid });
@@ -78,7 +78,10 @@ impl EventLoop {
         if self.notify.get(pid).is_some() {
             self.read_reports();
             self.read_notices(pid, HEARD_AT_LAST);
-            self.notify.remove(pid);
+            if let Some(socket) = self.notify.remove(pid) {
+                // A child that hangs before its exec may still hold a copy, which epoll would go on watching.
+                let _ = self.epoll.delete(socket.fd());
+            }
             let status = match ended.how {
                 How::Exited(code) => Status::Exited(code),
                 How::Killed(signal) => Status::Killed(Signal(signal)),
@@ -94,3 +97,14 @@ impl EventLoop {
         }
     }
 }
+
+/// Only the worker itself, whoever it has become, its user and root are heard. Where every unknown user
+/// of a user namespace looks like ours, it has to be somebody of the worker's group.
+fn counts(datagram: &Datagram, worker: Pid) -> bool {
+    let known = datagram.user != OVERFLOW_USER || process::group_of(datagram.pid) == Some(worker.0);
+    let same_user = known && datagram.user == process::own_user();
+    datagram.pid == worker.0 || datagram.user == 0 || same_user
+}
+
+/// What a user namespace shows for users that it does not know (user_namespaces(7)).
+const OVERFLOW_USER: u32 = 65_534;

@@ -59,7 +59,11 @@ pub(super) fn watch(epoll: &Epoll, listeners: &mut Listeners) -> Result<(), Errn
         // A second time, or on one that is dead for good: it is watched already, or need not be.
         let _ = epoll.delete(&listener.fd);
         if !listener.is_dead() {
-            epoll.add(&listener.fd, Token::Listener(index).bits(), Interest::RDHUP)?;
+            epoll.add(
+                &listener.fd,
+                Token::Listener(index).bits(),
+                Interest::RDHUP | Interest::ET,
+            )?;
         }
     }
     Ok(())

@@ -32,7 +32,7 @@ impl Log {
         }
     }
 
-    /// Where clients can come from. A port that nobody could know is told even to the quiet.
+    /// Where clients can come from. A port that nobody could know is told without -v.
     pub(super) fn listening(&self, listeners: &Listeners) {
         for (fd, listener) in (3..).zip(&listeners.all) {
             let chosen = is_port_zero(&listener.listen.address);

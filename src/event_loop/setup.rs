@@ -54,7 +54,8 @@ impl EventLoop {
             notify: PidMap::default(),
             log: Log::new(plan.log),
             own_pid,
-            children_ended: false,
+            // Whoever became us may have left some.
+            children_ended: true,
             finished: None,
         };
         let mut listeners = Listeners::open(&plan.listen, &inherited)?;

@@ -1,6 +1,6 @@
 //! Descriptors at start-up: which are ours, which are to go, and none of ours on 0 to 2.
 
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
@@ -74,15 +74,11 @@ pub fn number(fd: impl AsFd) -> RawFd {
 
 /// A copy at `lowest` or above: out of the way of the numbers that a child fills.
 pub fn copy_above(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, lowest)?)
-}
-
-/// A copy, at `lowest` or above, of a number that somebody told us; EBADF if it is not open.
-pub fn copy_inherited(number: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: fcntl checks the number itself; no memory is passed.
-    let copy = checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, lowest) })?;
-    // SAFETY: the kernel just gave us this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    match rustix::io::fcntl_dupfd_cloexec(fd, lowest) {
+        // So the kernel says where `lowest` lies above the limit.
+        Err(rustix::io::Errno::INVAL) => Err(Errno(libc::EMFILE)),
+        copied => Ok(copied?),
+    }
 }
 
 /// Closes everything above 2 but `kept`: what else was inherited is not ours to keep open, or to pass

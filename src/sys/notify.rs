@@ -29,7 +29,8 @@ pub struct NotifySocket {
 #[derive(Debug)]
 pub struct Datagram {
     pub text: Vec<u8>,
-    /// The effective user of who sent it, as the kernel saw it.
+    /// Who sent it, and its user, as the kernel saw it.
+    pub pid: i32,
     pub user: u32,
 }
 
@@ -70,10 +71,12 @@ impl NotifySocket {
                 Err(_) => return None,
             }
         };
-        let mut user = None;
+        let mut sender = None;
         for message in control.drain() {
             match message {
-                RecvAncillaryMessage::ScmCredentials(sender) => user = Some(sender.uid.as_raw()),
+                RecvAncillaryMessage::ScmCredentials(seen) => {
+                    sender = Some((seen.pid.as_raw_nonzero().get(), seen.uid.as_raw()));
+                }
                 // Dropped, and with that closed, one by one.
                 RecvAncillaryMessage::ScmRights(descriptors) => descriptors.for_each(drop),
                 _ => {}
@@ -83,6 +86,6 @@ impl NotifySocket {
             return Some(None);
         }
         let text = text.get(..received.bytes).unwrap_or_default();
-        Some(user.map(|user| Datagram { text: text.to_vec(), user }))
+        Some(sender.map(|(pid, user)| Datagram { text: text.to_vec(), pid, user }))
     }
 }

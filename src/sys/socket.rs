@@ -74,9 +74,7 @@ pub fn set(fd: BorrowedFd<'_>, option: SocketOption<'_>) -> Result<(), Errno> {
         SocketOption::ReuseAddr => sockopt::set_socket_reuseaddr(fd, true)?,
         SocketOption::ReusePort => sockopt::set_socket_reuseport(fd, true)?,
         SocketOption::V6Only(only) => sockopt::set_ipv6_v6only(fd, only)?,
-        SocketOption::Freebind if sockopt::socket_domain(fd)? == AddressFamily::INET6 => {
-            sockopt::set_ipv6_freebind(fd, true)?;
-        }
+        // Counts for IPv6 as well; the option of its own came only with Linux 4.15.
         SocketOption::Freebind => sockopt::set_ip_freebind(fd, true)?,
         SocketOption::NoDelay => sockopt::set_tcp_nodelay(fd, true)?,
         SocketOption::KeepAlive => sockopt::set_socket_keepalive(fd, true)?,

@@ -109,7 +109,11 @@ fn die_with_parent(signal: Option<i32>, parent: i32) -> Result<(), Errno> {
     let Some(signal) = signal else { return Ok(()) };
     let (signal, none) = (signal as libc::c_ulong, 0 as libc::c_ulong);
     // SAFETY: no memory is passed; all five arguments are given, as the call is variadic.
-    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) })?;
+    let asked = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) };
+    if asked == -1 {
+        // Some sandboxes forbid it. A comfort, not a need.
+        return Ok(());
+    }
     // SAFETY: no memory is passed.
     let now = unsafe { libc::getppid() };
     // 0: this child begins a PID namespace, from which fd3 is not to be seen.

@@ -12,15 +12,20 @@ pub mod tests;
 use super::socket::{self, Answer, Kind, Name};
 use crate::error::Errno;
 use alloc::vec::Vec;
+use rustix::event::{Timespec, poll};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, chmod, chownat, fchmod, linkat, lstat, rename,
-    unlink,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, fchmod,
+    flock, linkat, lstat, open, rename, unlink,
 };
 use rustix::process::umask;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// How often a path may vanish between bind(2)'s refusal and our look at it.
 const ATTEMPTS: usize = 8;
+
+/// How long somebody else's replacement of a stale socket is waited for: a second in all.
+const LOCK_ATTEMPTS: usize = 100;
+const LOCK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// Why a path cannot be bound or brought back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,11 +75,15 @@ pub fn bind(
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
     let name = Name::Path(path.to_vec());
+    let mut lock = None;
     for _ in 0..ATTEMPTS {
         match with_mode(fd, access, || socket::bind(fd, &name)) {
             Ok(()) => return settle(fd, path, path, access, backlog),
             Err(Errno(libc::EADDRINUSE)) => {}
             Err(errno) => return Err(errno.into()),
+        }
+        if lock.is_none() {
+            lock = Some(lock_folder(path));
         }
         match lstat(path) {
             Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
@@ -90,6 +99,27 @@ pub fn bind(
         }
     }
     Err(Errno(libc::EADDRINUSE).into())
+}
+
+/// So that of two that find the same stale socket only one replaces it, and the other one finds it alive.
+/// Whoever has the lock needs it for some system calls; it may also be somebody who has nothing to do
+/// with us and never lets go, so that the wait for it is bounded, and none is no reason to give up.
+fn lock_folder(path: &[u8]) -> Option<OwnedFd> {
+    let (folder, _) = split(path);
+    let folder = if folder.is_empty() { b"." } else { folder };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open(folder, flags, Mode::empty()).ok()?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::AGAIN) => {
+                // Nothing tells when a lock is free.
+                let _ = poll(&mut [], Some(&LOCK_PAUSE));
+            }
+            Ok(()) => return Some(folder),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Makes a bind(2) create the inode with exactly the mode asked for, so that it is never more open
@@ -158,8 +188,10 @@ fn link_guard(at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>> {
             Err(rustix::io::Errno::EXIST) => {}
             Err(_) => return None,
         }
-        // Left by a killed fd3: whoever is alive would have been found at the path itself.
-        if !lstat(&guard).is_ok_and(|stat| is_socket(&stat)) || unlink(&guard).is_err() {
+        // Left by a killed fd3, unless somebody answers there.
+        let stale = lstat(&guard).is_ok_and(|stat| is_socket(&stat))
+            && socket::probe(&Name::Path(guard.clone()), Kind::Stream) == Ok(Answer::Refused);
+        if !stale || unlink(&guard).is_err() {
             return None;
         }
     }
@@ -205,7 +237,17 @@ impl BoundPath {
             Ok(_) | Err(_) => {}
         }
         match &self.guard {
-            Some(guard) if self.is_ours(guard) => rename(guard, &self.path)?,
+            Some(guard) if self.is_ours(guard) => {
+                // By way of a third name, so that there is a guard at every moment.
+                let third = [&guard[..], b"+"].concat();
+                if linkat(CWD, guard, CWD, &third, AtFlags::empty()).is_ok() {
+                    return rename(&third, &self.path).map_err(|errno| {
+                        let _ = unlink(&third);
+                        errno.into()
+                    });
+                }
+                rename(guard, &self.path)?;
+            }
             Some(_) | None => return Err(Trouble::NoGuard),
         }
         self.guard = link_guard(&self.path, guard_of(&self.path));
