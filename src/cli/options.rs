@@ -137,7 +137,7 @@ pub(super) const RUN: &[Opt] = &[
     ),
     once("log", None, Some("text|json"), &["how log lines on stderr look (text)"]),
     once("quiet", Some('q'), None, &["log errors only"]),
-    once("verbose", Some('v'), None, &["log every start, exit and signal"]),
+    once("verbose", Some('v'), None, &["log every start, readiness, exit and stop"]),
     once("help", Some('h'), None, &["show this"]),
 ];
 

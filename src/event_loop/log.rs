@@ -52,10 +52,10 @@ impl Log {
 
     pub(super) fn damage(&self, damage: &Damage, listeners: &Listeners, by: Option<Pid>) {
         let message = match damage.what {
-            What::BacklogShrunk { .. } => "a worker shrank a listener's backlog",
-            What::ShutDown => "a worker shut a listener down",
-            What::PathMissing => "a worker removed a listener's path",
-            What::PathReplaced => "somebody replaced a listener's path",
+            What::BacklogShrunk { .. } => "a listener's backlog was shrunk",
+            What::ShutDown => "a listener was shut down",
+            What::PathMissing => "a listener's path was removed",
+            What::PathReplaced => "a listener's path was replaced",
         };
         self.write_at(Level::Warn, message, |mut line| {
             if let Some(listener) = listeners.all.get(damage.listener) {

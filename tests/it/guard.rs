@@ -55,7 +55,7 @@ fn a_shrunk_backlog_is_mended_at_its_workers_end() {
     for listen in ["127.0.0.1:0,backlog=64", &format!("unix:{},backlog=64", folder.path("socket"))]
     {
         let fd3 = start(&folder, listen, &[], "listener.listen(1); os._exit(0)");
-        let told = fd3.line("a worker shrank a listener's backlog");
+        let told = fd3.line("a listener's backlog was shrunk");
         assert!(told.contains(" from=64 to=1 "), "{told}");
         assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
         assert_eq!(field(&told, "repaired"), "yes");
@@ -83,7 +83,7 @@ fn a_listener_that_was_shut_down_is_replaced_with_its_workers() {
             tcp => tcp.to_string(),
         };
         let fd3 = start(&folder, &listen, &[], &format!("listener.shutdown({how})"));
-        let told = fd3.line("a worker shut a listener down");
+        let told = fd3.line("a listener was shut down");
         assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
         assert_eq!(field(&told, "repaired"), "yes");
         let second = fd3.worker(1);
@@ -101,10 +101,10 @@ fn a_path_that_was_taken_away_comes_back() {
     let replace = "other = socket.socket(socket.AF_UNIX); other.bind(path + '2'); other.listen()
 os.rename(path + '2', path)";
     for (evil, said) in [
-        ("os.unlink(path)", "a worker removed a listener's path"),
-        ("os.rename(path, path + '3')", "a worker removed a listener's path"),
-        (replace, "somebody replaced a listener's path"),
-        ("os.unlink(path); os._exit(0)", "a worker removed a listener's path"),
+        ("os.unlink(path)", "a listener's path was removed"),
+        ("os.rename(path, path + '3')", "a listener's path was removed"),
+        (replace, "a listener's path was replaced"),
+        ("os.unlink(path); os._exit(0)", "a listener's path was removed"),
     ] {
         let mut fd3 = start(&folder, &listen, &[], evil);
         let told = fd3.line(said);
@@ -129,7 +129,7 @@ fn what_is_no_socket_is_not_overwritten() {
     let listen = format!("unix:{}", folder.path("socket"));
     let evil = "open(path + '2', 'w').write('precious'); os.rename(path + '2', path)";
     let mut fd3 = start(&folder, &listen, &[], evil);
-    let told = fd3.line("somebody replaced a listener's path");
+    let told = fd3.line("a listener's path was replaced");
     assert_eq!(field(&told, "repaired"), "no");
     assert!(told.contains("is not a socket"), "{told}");
     assert_eq!(fd3.stop(), 0);
