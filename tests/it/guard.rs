@@ -204,3 +204,35 @@ fn an_idle_fd3_sleeps() {
     ticks_in_a_second(&fd3);
     assert_eq!(switches(), before, "something woke it");
 }
+
+#[test]
+fn an_error_queue_that_nobody_reads_wakes_fd3_once() {
+    let script = "import os, signal, socket
+listener = socket.socket(fileno=3)
+listener.setsockopt(socket.IPPROTO_IP, 11, 1)
+closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+closed.bind(('127.0.0.1', 0))
+to = closed.getsockname()
+closed.close()
+listener.sendto(b'x', to)
+os.write(1, b'sent\\n')
+while True: signal.pause()";
+    let words = ["-l", "udp://127.0.0.1:0", "--ready", "0ms", "--", python(), "-I", "-c", script];
+    let mut fd3 = run(&words);
+    fd3.line("sent");
+    fd3.ready(1);
+    let stat = format!("/proc/{}/schedstat", fd3.pid());
+    let cpu_ns = || -> u64 {
+        let text = std::fs::read_to_string(&stat).expect("fd3 runs");
+        text.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    // Whoever is woken without end uses up a hundred milliseconds of CPU before long.
+    let before = cpu_ns();
+    let rounds = std::cell::Cell::new(0);
+    until("some rounds", || {
+        rounds.set(rounds.get() + 1);
+        rounds.get() > 100
+    });
+    assert!(cpu_ns() - before < 100_000_000, "fd3 spins");
+    assert_eq!(fd3.stop(), 0);
+}

@@ -160,3 +160,18 @@ say(b'READY=1'); tell('sent'); os._exit(0)";
     assert_eq!(fd3.exit(), 0);
     assert_eq!(field(&fd3.line("worker ready"), "pid"), fd3.worker(0).to_string());
 }
+
+#[test]
+fn a_worker_that_changed_its_user_is_still_heard() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    let script = "import os, signal, socket
+os.setuid(54321)
+to = '\\0' + os.environ['NOTIFY_SOCKET'][1:]
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', to)
+while True: signal.pause()";
+    let mut fd3 = run(&["--ready", "notify", "--", python(), "-I", "-c", script]);
+    fd3.ready(1);
+    assert_eq!(fd3.stop(), 0);
+}
