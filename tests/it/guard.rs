@@ -236,3 +236,19 @@ while True: signal.pause()";
     assert!(cpu_ns() - before < 100_000_000, "fd3 spins");
     assert_eq!(fd3.stop(), 0);
 }
+
+#[test]
+fn of_two_that_find_one_stale_path_one_serves_there() {
+    for _ in 0..5 {
+        let folder = Folder::new();
+        let path = folder.path("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("the folder is ours"));
+        let listen = format!("unix:{path}");
+        let both = [0, 1].map(|_| run(&["-l", &listen, "--", "sleep", "1000"]));
+        let refused = |fd3: &Fd3| fd3.count("cannot bind");
+        let serving = |fd3: &Fd3| fd3.count("worker started");
+        until("each has tried", || both.iter().all(|fd3| refused(fd3) + serving(fd3) > 0));
+        assert_eq!(both.iter().map(refused).sum::<usize>(), 1);
+        UnixStream::connect(&path).expect("the other one listens");
+    }
+}
