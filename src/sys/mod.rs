@@ -1,7 +1,6 @@
 //! Every system call and every `unsafe` of the house, one kernel chore a file.
 //! Decides nothing; names no other module of ours but `error`.
 #![allow(unsafe_code)]
-#![allow(dead_code)]
 
 pub mod clock;
 pub mod epoll;

@@ -1,7 +1,7 @@
 //! How full a listener's accept queue is, and how long it may grow. The kernel tells that of TCP by
 //! TCP_INFO, of unix sockets by sock_diag(7), of others not at all.
 
-use super::socket::last_errno;
+use super::last_errno;
 use crate::error::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -1,6 +1,7 @@
 //! Sockets: made, told options, bound, named, looked at. Which and when is decided elsewhere.
 //! All are close-on-exec and, unless told otherwise, blocking: O_NONBLOCK is shared with every worker.
 
+use super::last_errno;
 use crate::error::Errno;
 use alloc::vec::Vec;
 use core::mem::{MaybeUninit, size_of};
@@ -236,8 +237,4 @@ fn set_bytes(fd: BorrowedFd<'_>, level: i32, option: i32, value: &[u8]) -> Resul
     // SAFETY: `value` outlives the call, and `len` is its length.
     let done = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, start, len) };
     if done == 0 { Ok(()) } else { Err(last_errno()) }
-}
-
-pub(super) fn last_errno() -> Errno {
-    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }

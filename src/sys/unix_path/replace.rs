@@ -8,6 +8,7 @@
 
 use super::{Access, BoundPath, Trouble, settle, split, with_mode};
 use crate::error::Errno;
+use crate::sys::last_errno;
 use crate::sys::socket::{self, Name};
 use alloc::ffi::CString;
 use alloc::format;
@@ -119,7 +120,7 @@ fn bind_inside(fd: BorrowedFd<'_>, root: &[u8], path: &[u8]) -> Result<(), Errno
     let root = CString::new(root).map_err(|_| Errno(libc::EINVAL))?;
     // SAFETY: the child runs `child` alone, which makes system calls and nothing else.
     match unsafe { libc::fork() } {
-        -1 => Err(socket::last_errno()),
+        -1 => Err(last_errno()),
         0 => child(fd, &root, &address),
         pid => wait(pid),
     }
