@@ -50,6 +50,10 @@ impl<T> PidMap<T> {
         Some(self.0.remove(place).1)
     }
 
+    pub fn pids(&self) -> Vec<Pid> {
+        self.0.iter().map(|(pid, _)| *pid).collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Pid, &T)> {
         self.0.iter().map(|(pid, value)| (*pid, value))
     }

@@ -1,7 +1,7 @@
 //! Workers come and go: spawns them, hears what they say, finds them when they end, and reaps everyone
 //! else's orphans on the way.
 
-use super::{EventLoop, Token, process};
+use super::{EventLoop, Token, process, signal};
 use crate::protocol::notify;
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
@@ -86,15 +86,33 @@ impl EventLoop {
                 How::Exited(code) => Status::Exited(code),
                 How::Killed(signal) => Status::Killed(Signal(signal)),
             };
-            let replaced = self.check_listeners(Some(pid));
+            let damage = self.check_listeners(Some(pid));
             self.tell(Event::Exited { pid, status });
-            if replaced {
-                self.tell(Event::ListenerReplaced);
+            if let Some(event) = damage {
+                self.tell(event);
             }
         }
+        let group = process::group_of(ended.pid);
         if let Err(errno) = wait::reap(ended.pid) {
             self.log.cannot_reap(errno);
         }
+        // A worker's own group, or the one where a worker's orphan stayed.
+        for group in [Some(ended.pid), group.filter(|group| *group != ended.pid)] {
+            if let Some(group) = group.filter(|group| !wait::has_child_in_group(*group)) {
+                self.tell(Event::GroupGone { group: Pid(group) });
+            }
+        }
+    }
+
+    /// Only as long as a child of ours is in the group: its number could be another's by now.
+    pub(super) fn signal_leftovers(&self, group: Pid, signal: Signal) -> Option<Event> {
+        if !wait::has_child_in_group(group.0) {
+            return Some(Event::GroupGone { group });
+        }
+        if let Err(errno) = signal::send_to_group(group.0, signal.0) {
+            self.log.cannot_signal(group, signal, errno);
+        }
+        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! Guards what is shared: when a worker has hurt a listener, it is mended and told who did it.
 
-use super::listeners::Listeners;
+use super::listeners::{Listener, Listeners};
 use super::{EventLoop, Token};
 use crate::error::Errno;
 use crate::protocol::activation::FIRST_FD;
@@ -12,26 +12,34 @@ use crate::units::Pid;
 impl EventLoop {
     /// The kernel said that something happened to a listener.
     pub(super) fn guard_listeners(&mut self) {
-        if self.check_listeners(None) {
-            self.tell(Event::ListenerReplaced);
+        if let Some(event) = self.check_listeners(None) {
+            self.tell(event);
         }
     }
 
-    /// Mends what is damaged. `true`: a socket had to be replaced, the workers' is dead. `ended` is the
-    /// worker that has just ended, if one has.
-    pub(super) fn check_listeners(&mut self, ended: Option<Pid>) -> bool {
-        let Some(listeners) = &mut self.listeners else { return false };
+    /// Tries to replace what is dead.
+    pub(super) fn mend_listeners(&mut self) -> Event {
+        self.check_listeners(None).unwrap_or(Event::ListenerReplaced)
+    }
+
+    /// Mends what is damaged. An event: a socket is dead that the workers hold. `suspect` is the worker
+    /// that has just done something, if one has.
+    pub(super) fn check_listeners(&mut self, suspect: Option<Pid>) -> Option<Event> {
+        let listeners = self.listeners.as_mut()?;
         let damages = listeners.check();
-        let culprit = ended.or_else(|| self.supervisor.suspect().map(|(_, pid)| pid));
+        let suspect = suspect.or_else(|| self.supervisor.suspect().map(|(_, pid)| pid));
         for damage in &damages {
-            self.log.damage(damage, listeners, culprit);
+            self.log.damage(damage, listeners, suspect);
         }
         let replaced = damages.iter().any(|damage| damage.replaced_socket);
         let watched = if damages.is_empty() { Ok(()) } else { watch(&self.epoll, listeners) };
         if let Err(errno) = watched {
             self.log.cannot_watch(errno);
         }
-        replaced
+        if listeners.all.iter().any(Listener::is_dead) {
+            return Some(Event::ListenerDead);
+        }
+        replaced.then_some(Event::ListenerReplaced)
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Listener {
     pub path: Option<BoundPath>,
     /// What could not be repaired and was told already.
     told: Option<What>,
+    /// The backlog to which workers shrink it, told already: many do whenever they start.
+    shrunk: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub struct Damage {
     pub repaired: Result<(), Error>,
     /// Workers still hold the old, dead socket: only new ones get the new one.
     pub replaced_socket: bool,
+    /// The very same was told before.
+    pub again: bool,
 }
 
 impl Listeners {
@@ -138,7 +142,8 @@ impl Listeners {
                 self.watch_path(self.all[index].path.as_ref());
             }
             if news {
-                damages.push(Damage { listener: index, what, repaired, replaced_socket });
+                let again = self.all[index].shrunk_again(what);
+                damages.push(Damage { listener: index, what, repaired, replaced_socket, again });
             }
             if hopeless {
                 return;
@@ -178,7 +183,7 @@ impl Listener {
             Some(queue) => clamp(queue.max),
             None => listen::backlog(&listen.options),
         };
-        Ok(Listener { fd, name, address, listen, stream, backlog, path, told: None })
+        Ok(Listener { fd, name, address, listen, stream, backlog, path, told: None, shrunk: None })
     }
 
     /// How full the queue is, where the kernel tells.
@@ -186,7 +191,7 @@ impl Listener {
         if self.stream { queue(self.fd.as_fd()) } else { None }
     }
 
-    /// Dead for good: it could not be repaired.
+    /// Dead, and not replaced yet.
     pub fn is_dead(&self) -> bool {
         self.told == Some(What::ShutDown)
     }
@@ -241,6 +246,9 @@ impl Listener {
     }
 
     fn damage(&self) -> Option<What> {
+        if self.is_dead() {
+            return Some(What::ShutDown);
+        }
         let fd = self.fd.as_fd();
         let deaf = self.stream && !socket::inspect(fd).is_ok_and(|seen| seen.listening);
         if deaf || socket::is_shut(fd) {
@@ -262,7 +270,7 @@ impl Listener {
     fn repair(&mut self, what: What, replaced: &mut Vec<OwnedFd>) -> Result<(), Error> {
         match what {
             What::BacklogShrunk { from, .. } => self.listen_again(from),
-            What::ShutDown => self.open_again().map(|dead| replaced.push(dead)),
+            What::ShutDown => self.open_again(replaced),
             What::PathMissing | What::PathReplaced => match &mut self.path {
                 Some(path) => path
                     .restore()
@@ -280,21 +288,38 @@ impl Listener {
         Ok(())
     }
 
-    /// A socket that was shut down stays dead (listen(2) says 0 and nothing comes of it), but it no
-    /// longer stands in the way of a new one. Gives the dead one.
-    fn open_again(&mut self) -> Result<OwnedFd, Error> {
+    fn shrunk_again(&mut self, what: What) -> bool {
+        let What::BacklogShrunk { to, .. } = what else { return false };
+        self.shrunk.replace(to) == Some(to)
+    }
+
+    /// A socket that was shut down stays dead: listen(2) says 0 and nothing comes of it. At a TCP port
+    /// and at a path it is not in the way of a new one. Everywhere else it holds the address for as long
+    /// as anybody has it: fd3 lets go of it at once, and the workers have to.
+    fn open_again(&mut self, replaced: &mut Vec<OwnedFd>) -> Result<(), Error> {
         let adopted = matches!(self.listen.address, Address::Inherited(_));
         if adopted && matches!(self.address, Address::Unix { .. } | Address::Inherited(_)) {
             let reason = "it was inherited; whoever made it must make it anew";
             return Err(Error::refused("replace", &self.address, reason));
         }
-        let fresh = listen::open(&self.address, &self.listen)?;
-        let dead = core::mem::replace(&mut self.fd, fresh.fd);
-        self.path = fresh.path;
-        if let Some(queue) = self.queue() {
-            self.backlog = clamp(queue.max);
+        match listen::open(&self.address, &self.listen) {
+            Ok(fresh) => {
+                replaced.push(core::mem::replace(&mut self.fd, fresh.fd));
+                self.path = fresh.path;
+                if let Some(queue) = self.queue() {
+                    self.backlog = clamp(queue.max);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !self.is_dead()
+                    && let Ok(placeholder) = socket::unbound()
+                {
+                    replaced.push(core::mem::replace(&mut self.fd, placeholder));
+                }
+                Err(error)
+            }
         }
-        Ok(dead)
     }
 }
 

@@ -50,23 +50,24 @@ impl Log {
         }
     }
 
-    pub(super) fn damage(&self, damage: &Damage, listeners: &Listeners, by: Option<Pid>) {
+    pub(super) fn damage(&self, damage: &Damage, listeners: &Listeners, suspect: Option<Pid>) {
         let message = match damage.what {
             What::BacklogShrunk { .. } => "a listener's backlog was shrunk",
             What::ShutDown => "a listener was shut down",
             What::PathMissing => "a listener's path was removed",
             What::PathReplaced => "a listener's path was replaced",
         };
-        self.write_at(Level::Warn, message, |mut line| {
+        let level = if damage.again { Level::Info } else { Level::Warn };
+        self.write_at(level, message, |mut line| {
             if let Some(listener) = listeners.all.get(damage.listener) {
                 line = line.text("address", &listener.address.to_string());
             }
             if let What::BacklogShrunk { from, to } = damage.what {
                 line = line.number("from", from).number("to", to);
             }
-            line = match by {
-                Some(pid) => line.number("pid", pid),
-                None => line.text("pid", "unknown"),
+            line = match suspect {
+                Some(pid) => line.number("suspect", pid),
+                None => line.text("suspect", "unknown"),
             };
             match &damage.repaired {
                 Ok(()) => line.text("repaired", "yes"),
@@ -150,8 +151,11 @@ fn level(fact: &Fact) -> Level {
         Fact::Exited { next: Next::Rest, status: Status::Exited(0), .. } => Level::Info,
         Fact::NotStarted { .. } | Fact::Exited { .. } => Level::Warn,
         Fact::StartTimedOut { .. } | Fact::StopTimedOut { .. } => Level::Warn,
-        Fact::Abandoned { .. } => Level::Error,
-        Fact::Stopping { why: StopReason::RespawnLimit(_), .. } => Level::Error,
+        Fact::LeftoversKilled { .. } => Level::Warn,
+        Fact::Abandoned { .. } | Fact::ListenersDown => Level::Error,
+        Fact::Stopping { why: StopReason::RespawnLimit(_) | StopReason::ListenerDead, .. } => {
+            Level::Error
+        }
         Fact::Stopping { .. } => Level::Info,
         Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replaced { .. } => {
             Level::Warn
@@ -194,6 +198,10 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         Fact::Abandoned { slot, pid } => {
             line("worker outlives SIGKILL, left behind").number("slot", slot).number("pid", pid)
         }
+        Fact::LeftoversKilled { group } => {
+            line("what a worker left behind did not stop in time, killed").number("group", group)
+        }
+        Fact::ListenersDown => line("no worker is started until the listeners are whole again"),
         Fact::Stopping { why, workers } => match why {
             StopReason::Signal(signal) => line("stopping")
                 .text("signal", &signal_name::name(*signal))
@@ -202,6 +210,9 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
                 line("giving up: too many restarts").number("slot", slot).number("workers", workers)
             }
             StopReason::CannotStart => line("giving up: cannot start").number("workers", workers),
+            StopReason::ListenerDead => {
+                line("giving up: a listener cannot be replaced").number("workers", workers)
+            }
         },
         Fact::StoppingNow { workers } => {
             line("stopping at once, workers are killed").number("workers", workers)

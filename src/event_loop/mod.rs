@@ -21,7 +21,7 @@ use self::log::Log;
 use self::token::Token;
 use crate::error::Errno;
 use crate::pid_map::PidMap;
-use crate::supervisor::{Action, Actions, Event, Sender, Supervisor, Target};
+use crate::supervisor::{Action, Actions, Event, Fact, Sender, Supervisor, Target};
 use crate::sys::epoll::Epoll;
 use crate::sys::notify::NotifySocket;
 use crate::sys::signal::{Received, SignalFd};
@@ -43,6 +43,8 @@ pub(crate) struct EventLoop {
     own_pid: Pid,
     /// Children may have ended that nobody looked at yet.
     children_ended: bool,
+    /// A worker that became ready, and its listeners were not looked at since.
+    just_ready: Option<Pid>,
     finished: Option<u8>,
 }
 
@@ -100,11 +102,16 @@ impl EventLoop {
 
     /// Tells the supervisor a fact and carries out what it asks for, until it asks for no more.
     fn tell(&mut self, event: Event) {
-        self.supervisor.handle(now(), event, &mut self.actions);
-        while let Some(action) = self.actions.pop_front() {
-            if let Some(answer) = self.carry_out(action) {
-                self.supervisor.handle(now(), answer, &mut self.actions);
+        let mut next = Some(event);
+        while let Some(event) = next {
+            self.supervisor.handle(now(), event, &mut self.actions);
+            while let Some(action) = self.actions.pop_front() {
+                if let Some(answer) = self.carry_out(action) {
+                    self.supervisor.handle(now(), answer, &mut self.actions);
+                }
             }
+            // By now it has done to the listeners what it does when it starts.
+            next = self.just_ready.take().and_then(|pid| self.check_listeners(Some(pid)));
         }
     }
 
@@ -112,11 +119,22 @@ impl EventLoop {
         match action {
             Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
             Action::Signal { pid, signal, to } => self.send(pid, signal, to),
+            Action::SignalLeftovers { group, signal } => {
+                return self.signal_leftovers(group, signal);
+            }
+            Action::MendListeners => return Some(self.mend_listeners()),
             Action::CloseListeners => self.close_listeners(),
-            Action::Say(fact) => self.log.tell(&fact),
+            Action::Say(fact) => self.say(&fact),
             Action::Finish { status } => self.finished = Some(status),
         }
         None
+    }
+
+    fn say(&mut self, fact: &Fact) {
+        self.log.tell(fact);
+        if let Fact::Ready { pid, .. } = fact {
+            self.just_ready = Some(*pid);
+        }
     }
 
     fn send(&self, pid: Pid, signal: Signal, to: Target) {

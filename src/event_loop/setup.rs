@@ -30,6 +30,7 @@ impl EventLoop {
         let adopted = adopted(&plan, &inherited)?;
         fd::close_inherited(&adopted);
         let own_pid = Pid(process::own_pid());
+        process::adopt_orphans();
         let workers = count(plan.workers);
         let reserved = FIRST_FD + plan.listen.len() as i32;
         let wanted = OWN_DESCRIPTORS + 2 * plan.listen.len() as u64 + 2 * u64::from(workers);
@@ -56,6 +57,7 @@ impl EventLoop {
             own_pid,
             // Whoever became us may have left some.
             children_ended: true,
+            just_ready: None,
             finished: None,
         };
         let mut listeners = Listeners::open(&plan.listen, &inherited)?;

@@ -11,6 +11,8 @@ use crate::units::{Millis, Pid, SlotId};
 pub(super) enum Due {
     Worker(Pid),
     Slot(SlotId),
+    Group(Pid),
+    Listeners,
 }
 
 #[derive(Debug, Default)]

@@ -21,6 +21,9 @@ impl Supervisor {
     /// Every worker holds its slot's seat or is the one leaving it.
     fn check_workers(&self) -> Result<(), String> {
         for (pid, worker) in self.workers.iter() {
+            if self.leftovers.get(pid).is_some() {
+                return Err(format!("{pid} lives, and its group is what it left behind"));
+            }
             let Some(slot) = self.slots.get(worker.slot.0 as usize) else {
                 return Err(format!("worker {pid} has no slot"));
             };
@@ -70,7 +73,11 @@ impl Supervisor {
             .map(SlotId)
             .zip(&self.slots)
             .filter_map(|(id, slot)| slot.seat.deadline().map(|at| (at, Due::Slot(id))));
-        let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).collect();
+        let groups = self.leftovers.iter();
+        let groups = groups.filter_map(|(pid, rest)| Some((rest.deadline()?, Due::Group(pid))));
+        let outage = self.outage.and_then(|outage| outage.until).map(|at| (at, Due::Listeners));
+        let mut wanted: Vec<(Millis, Due)> =
+            workers.chain(slots).chain(groups).chain(outage).collect();
         wanted.sort_unstable();
         let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();
         kept.reverse();

@@ -24,8 +24,13 @@ pub enum Event {
     Ready { pid: Pid },
     /// A signal was sent to fd3.
     Signalled { signal: Signal, sender: Sender },
-    /// A listener had to be replaced: what the workers hold is dead.
+    /// A worker is reaped, and nobody of its group is left that fd3 could know of. Follows every exit: at
+    /// once, or when the last one of what it left behind is gone.
+    GroupGone { group: Pid },
+    /// A listener had to be replaced: what the workers hold is dead. All listeners are whole now.
     ListenerReplaced,
+    /// A listener is dead and cannot be replaced, perhaps because workers still hold its address.
+    ListenerDead,
     /// The deadline, or some other time, has come.
     TimePassed,
 }
@@ -69,6 +74,13 @@ pub enum Action {
         signal: Signal,
         to: Target,
     },
+    /// To what is left of the group of a worker that is reaped.
+    SignalLeftovers {
+        group: Pid,
+        signal: Signal,
+    },
+    /// Try to replace the dead ones. Answered by `ListenerReplaced` or `ListenerDead`.
+    MendListeners,
     /// Let go of the listeners, so that clients are refused instead of left waiting.
     CloseListeners,
     Say(Fact),
@@ -129,6 +141,12 @@ pub enum Fact {
         slot: SlotId,
         pid: Pid,
     },
+    /// What a worker left behind did not stop in time and was killed.
+    LeftoversKilled {
+        group: Pid,
+    },
+    /// No worker is started until the listeners are whole again.
+    ListenersDown,
     /// A stop began.
     Stopping {
         why: StopReason,
@@ -158,6 +176,8 @@ pub enum StopReason {
     RespawnLimit(SlotId),
     /// COMMAND could not be started even once.
     CannotStart,
+    /// A listener is dead, and nobody is left who could hold its address.
+    ListenerDead,
 }
 
 /// What follows a worker's end.

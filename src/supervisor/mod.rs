@@ -12,7 +12,8 @@
 //! number that wait for fd3 melt into one, and the second worker would never be ready.
 //!
 //! `handle` writes a fact down (`record`), then asks for what is missing (`settle`). The cost of an event
-//! does not grow with the number of slots, but for events that concern them all.
+//! does not grow with the number of slots, but for events that concern them all. Of many vacant slots
+//! only a few are filled at a time, so that an order to stop need not wait for the rest.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,8 @@ mod agenda;
 mod backoff;
 mod check;
 mod event;
+mod leftovers;
+mod outage;
 mod slot;
 mod stop;
 mod worker;
@@ -31,16 +34,20 @@ pub use self::event::{Action, Actions, Event, Fact, Next, Sender, Status, StopRe
 
 use self::agenda::{Agenda, Due};
 use self::backoff::Chance;
+use self::leftovers::Leftovers;
+use self::outage::Outage;
 use self::slot::{Seat, Slot};
 use self::stop::{Haste, Mission};
 use self::worker::{Cause, Phase, Worker};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::pid_map::PidMap;
 use crate::plan::{Reaction, Readiness, Restart, Rules};
 use crate::units::{Generation, Millis, Pid, Signal, SlotId};
 
 /// The exit status for what is fd3's own failure, not a worker's.
 const EXIT_OWN_FAILURE: u8 = 125;
+/// Workers started in one go; after each burst fd3 looks whether it was told to stop.
+const BURST: u32 = 16;
 /// The exit status for a worker that was not ready in time and then ended with 0.
 const EXIT_TOO_SLOW: u8 = 1;
 
@@ -49,12 +56,17 @@ pub struct Supervisor {
     rules: Rules,
     slots: Vec<Slot>,
     workers: PidMap<Worker>,
+    /// What dead workers left behind, by their group.
+    leftovers: PidMap<Leftovers>,
     agenda: Agenda,
     mission: Mission,
+    outage: Option<Outage>,
     /// The vacant slots in the order in which they are to be filled.
     vacant: VecDeque<SlotId>,
     /// The one slot whose worker is being spawned.
     spawning: Option<SlotId>,
+    /// How many more may be spawned before fd3 looks at what else has happened.
+    burst: u32,
     /// The worker started last, where workers show by a signal that they are ready.
     signaller: Option<Pid>,
     /// How many slots are not closed.
@@ -74,10 +86,13 @@ impl Supervisor {
             rules,
             slots: (0..workers).map(|_| Slot::default()).collect(),
             workers: PidMap::default(),
+            leftovers: PidMap::default(),
             agenda: Agenda::default(),
             mission: Mission::NotBegun,
+            outage: None,
             vacant: VecDeque::new(),
             spawning: None,
+            burst: BURST,
             signaller: None,
             open: workers as usize,
             generation: Generation(1),
@@ -89,6 +104,9 @@ impl Supervisor {
 
     /// Takes in a fact seen at `now`, adds what is to be done.
     pub fn handle(&mut self, now: Millis, event: Event, out: &mut Actions) {
+        if !matches!(event, Event::Spawned { .. } | Event::SpawnFailed { .. }) {
+            self.burst = BURST;
+        }
         self.record(now, event, out);
         self.settle(out);
         debug_assert_eq!(self.check(), Ok(()));
@@ -96,7 +114,8 @@ impl Supervisor {
 
     /// When to send `TimePassed` at the latest; `None` when nothing is due.
     pub fn deadline(&self) -> Option<Millis> {
-        self.agenda.soonest()
+        // The burst is over, and there is more to start: as soon as everything else was looked at.
+        if self.may_spawn() { Some(Millis(0)) } else { self.agenda.soonest() }
     }
 
     /// Who most likely did what was just done to a listener: the only one on its way out, or the only
@@ -126,29 +145,41 @@ impl Supervisor {
             Event::Exited { pid, status } => self.exited(now, pid, status, out),
             Event::Ready { pid } => self.ready(now, pid, out),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
-            Event::ListenerReplaced => self.replace_all(now, out),
+            Event::GroupGone { group } => self.group_gone(group),
+            Event::ListenerReplaced => self.listener_replaced(now, out),
+            Event::ListenerDead => self.listener_dead(now, out),
             Event::TimePassed => self.time_passed(now, out),
         }
     }
 
     /// Fills one vacant slot at a time, so that a failure stops the rest from being tried.
     fn settle(&mut self, out: &mut Actions) {
-        if self.mission == Mission::Running
-            && self.spawning.is_none()
-            && !self.awaits_signal()
+        if self.burst > 0
+            && self.may_spawn()
             && let Some(slot) = self.vacant.pop_front()
         {
+            self.burst -= 1;
             self.spawning = Some(slot);
             self.set_seat(slot, Seat::Spawning);
             out.push_back(Action::Spawn { slot, generation: self.generation });
         }
         if self.open == 0
             && self.workers.is_empty()
+            && self.leftovers.is_empty()
             && self.spawning.is_none()
             && let Some(status) = self.mission.finish(self.last_failure)
         {
+            self.set_outage(None);
             out.push_back(Action::Finish { status });
         }
+    }
+
+    fn may_spawn(&self) -> bool {
+        self.mission == Mission::Running
+            && self.spawning.is_none()
+            && self.outage.is_none()
+            && !self.vacant.is_empty()
+            && !self.awaits_signal()
     }
 
     fn awaits_signal(&self) -> bool {
@@ -168,6 +199,8 @@ impl Supervisor {
             return;
         }
         self.spawning = None;
+        // Its number was free, so nobody of that group was left.
+        self.group_gone(pid);
         let until = match self.rules.readiness {
             Readiness::Alive(time) => Some(now.plus(time)),
             Readiness::Notify(limit) | Readiness::Signal(limit) => {
@@ -198,7 +231,7 @@ impl Supervisor {
         }
         self.spawning = None;
         let status = error.exit_status();
-        let next = self.after_failure(now, slot, status);
+        let next = self.after_failure(now, slot, &error);
         out.push_back(Action::Say(Fact::NotStarted { slot, error, next }));
         self.give_up_if(next, slot, status, now, out);
     }
@@ -206,8 +239,7 @@ impl Supervisor {
     fn exited(&mut self, now: Millis, pid: Pid, status: Status, out: &mut Actions) {
         let Some(worker) = self.workers.remove(pid) else { return };
         self.agenda.change(Due::Worker(pid), worker.phase.deadline(), None);
-        // What it leaves behind in its group is told to stop as well.
-        out.push_back(self.stop_signal_to(pid, Target::Group));
+        self.left_behind(now, pid, worker.phase, out);
         let slot = worker.slot;
         let uptime = now.since(worker.started);
         self.served(now, slot, worker.phase);
@@ -234,7 +266,7 @@ impl Supervisor {
         let failed = code != 0;
         let next = match worker.exec_failure {
             Some(error) => {
-                let next = self.after_failure(now, slot, code);
+                let next = self.after_failure(now, slot, &error);
                 out.push_back(Action::Say(Fact::NotStarted { slot, error, next }));
                 next
             }
@@ -265,12 +297,17 @@ impl Supervisor {
         Next::Asked
     }
 
-    /// A worker never came to be. Before COMMAND is proven this is the end.
-    fn after_failure(&mut self, now: Millis, slot: SlotId, code: u8) -> Next {
-        if self.proven {
-            self.after_end(now, slot, code, true)
-        } else {
-            Next::GiveUp(StopReason::CannotStart)
+    /// A worker never came to be. Before COMMAND is proven this is the end. Later a shortage of the
+    /// machine's (of processes, memory, descriptors) is waited out: it is no fault of COMMAND's.
+    fn after_failure(&mut self, now: Millis, slot: SlotId, error: &Error) -> Next {
+        if !self.proven {
+            return Next::GiveUp(StopReason::CannotStart);
+        }
+        match error.kind() {
+            Kind::Own => self.rest(now, slot),
+            Kind::Usage | Kind::NotExecutable | Kind::NotFound => {
+                self.after_end(now, slot, error.exit_status(), true)
+            }
         }
     }
 
@@ -297,6 +334,11 @@ impl Supervisor {
         if !place.misery.may_restart(now, self.rules.respawn_limit) {
             return Next::GiveUp(StopReason::RespawnLimit(slot));
         }
+        self.rest(now, slot)
+    }
+
+    fn rest(&mut self, now: Millis, slot: SlotId) -> Next {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
         let wait = place.misery.next_wait(self.rules.backoff, &mut self.chance);
         self.set_seat(slot, Seat::Resting { until: now.plus(wait) });
         Next::Restart(wait)
@@ -388,6 +430,8 @@ impl Supervisor {
                     self.vacant.push_back(slot);
                 }
                 Due::Worker(pid) => self.worker_due(now, pid, out),
+                Due::Group(group) => self.leftovers_due(now, group, out),
+                Due::Listeners => self.outage_due(out),
             }
         }
     }

@@ -12,7 +12,7 @@ use super::worker::{Cause, Phase};
 use crate::units::{Millis, Pid, Signal, SlotId};
 
 /// After SIGKILL a process that still exists hangs in the kernel; a stop goes on without it.
-const KILL_PATIENCE: Millis = Millis::seconds(5);
+pub(super) const KILL_PATIENCE: Millis = Millis::seconds(5);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mission {
@@ -98,7 +98,7 @@ impl Supervisor {
         }
     }
 
-    fn begin_stop(
+    pub(super) fn begin_stop(
         &mut self,
         now: Millis,
         why: StopReason,
@@ -111,6 +111,7 @@ impl Supervisor {
         let workers = self.workers.len();
         out.push_back(Action::Say(Fact::Stopping { why, workers }));
         self.vacant.clear();
+        self.set_outage(None);
         for index in 0..self.slots.len() {
             let slot = SlotId(index as u32);
             match self.slots.get(index).map(|slot| slot.seat) {
@@ -128,6 +129,7 @@ impl Supervisor {
             for pid in pids {
                 self.kill(now, pid, out);
             }
+            self.hasten_leftovers(Some(now));
             return;
         }
         let Some(until) = self.mission.worker_limit(now, self.rules.stop_timeout) else { return };
@@ -135,6 +137,7 @@ impl Supervisor {
             self.retire(pid, until, Cause::Wanted, out);
             self.keep_patience(now, pid);
         }
+        self.hasten_leftovers(until);
     }
 
     /// One that outlived SIGKILL before this stop is waited for only so long.

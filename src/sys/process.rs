@@ -20,6 +20,13 @@ pub fn group_of(pid: i32) -> Option<i32> {
     Some(group.as_raw_nonzero().get())
 }
 
+/// From now on orphans among our descendants become our children, as they do for PID 1. Where that is
+/// refused, they become somebody else's.
+pub fn adopt_orphans() {
+    // Any PID but none: this process.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
 /// Raises the limit of open descriptors for this process, as far as that is allowed. Returns the limit
 /// to give back to workers where it was changed.
 pub fn raise_descriptor_limit(wanted: u64) -> Option<Rlimit> {

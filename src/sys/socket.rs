@@ -70,6 +70,11 @@ pub fn open(name: &Name, kind: Kind) -> Result<OwnedFd, Errno> {
     Ok(rustix::net::socket_with(family, socket_type(kind), SocketFlags::CLOEXEC, None)?)
 }
 
+/// One that has no address: keeps a place.
+pub fn unbound() -> Result<OwnedFd, Errno> {
+    open(&Name::Path(Vec::new()), Kind::Datagram)
+}
+
 pub fn set(fd: BorrowedFd<'_>, option: SocketOption<'_>) -> Result<(), Errno> {
     match option {
         SocketOption::ReuseAddr => sockopt::set_socket_reuseaddr(fd, true)?,

@@ -44,6 +44,15 @@ pub fn peek() -> Result<Option<Ended>, Errno> {
     Ok(Some(Ended { pid, how }))
 }
 
+/// Whether any child, ended or not, is in this process group. Whoever outlived its own parent is a child
+/// of ours where we are its reaper.
+pub fn has_child_in_group(group: i32) -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let id = group as libc::id_t;
+    // SAFETY: waitid accepts a null siginfo on Linux and then tells nothing.
+    checked(unsafe { libc::waitid(libc::P_PGID, id, core::ptr::null_mut(), options) }).is_ok()
+}
+
 /// Lets go of a child that [`peek`] found: after this its PID may be anybody's.
 pub fn reap(pid: i32) -> Result<(), Errno> {
     let options = libc::WEXITED | libc::WNOHANG;

@@ -57,7 +57,7 @@ fn a_shrunk_backlog_is_mended_at_its_workers_end() {
         let fd3 = start(&folder, listen, &[], "listener.listen(1); os._exit(0)");
         let told = fd3.line("a listener's backlog was shrunk");
         assert!(told.contains(" from=64 to=1 "), "{told}");
-        assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
+        assert_eq!(field(&told, "suspect"), fd3.worker(0).to_string());
         assert_eq!(field(&told, "repaired"), "yes");
         let second = fd3.worker(1);
         match listen.starts_with("unix") {
@@ -84,7 +84,7 @@ fn a_listener_that_was_shut_down_is_replaced_with_its_workers() {
         };
         let fd3 = start(&folder, &listen, &[], &format!("listener.shutdown({how})"));
         let told = fd3.line("a listener was shut down");
-        assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
+        assert_eq!(field(&told, "suspect"), fd3.worker(0).to_string());
         assert_eq!(field(&told, "repaired"), "yes");
         let second = fd3.worker(1);
         match listen.starts_with("unix") {
@@ -110,7 +110,7 @@ os.rename(path + '2', path)";
         let told = fd3.line(said);
         assert_eq!(field(&told, "repaired"), "yes", "{told}");
         if !evil.contains("_exit") {
-            assert_eq!(field(&told, "pid"), fd3.worker(0).to_string());
+            assert_eq!(field(&told, "suspect"), fd3.worker(0).to_string());
         }
         let last = fd3.worker(usize::from(evil.contains("_exit")));
         assert_eq!(unix(&folder.path("socket")), last, "{evil}");

@@ -12,13 +12,18 @@ const KILL: Signal = Signal(libc::SIGKILL);
 const CONT: Signal = Signal(libc::SIGCONT);
 
 impl World {
-    /// Returns the answer to a `Spawn`.
+    /// Returns the answer.
     pub fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Spawn { slot, generation: _ } => return Some(self.spawn(slot)),
             Action::Signal { pid, signal, to: Target::Process } => self.signal_process(pid, signal),
             Action::Signal { pid, signal: KILL, to: Target::Group } => self.kill(pid),
-            // The worker itself is dead, and its children's ends are told to nobody.
+            Action::SignalLeftovers { group, .. } => return self.kill_leftovers(group),
+            Action::MendListeners => {
+                let whole = self.healed || self.now >= self.outage_until;
+                return Some(if whole { Event::ListenerReplaced } else { Event::ListenerDead });
+            }
+            // The worker itself is dead; what it left behind is deaf.
             Action::Signal { .. } | Action::CloseListeners => {}
             Action::Say(Fact::Abandoned { pid, .. }) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
@@ -123,6 +128,18 @@ impl World {
             let soon = Millis(self.rng.below(20));
             self.happens_in(soon, Happening::Does(who, deed));
         }
+    }
+
+    fn kill_leftovers(&mut self, group: Pid) -> Option<Event> {
+        let process = self.processes.get(&group);
+        let Some(process) = process.filter(|process| matches!(process.life, Life::Orphaned)) else {
+            return Some(Event::GroupGone { group });
+        };
+        let who = Who { pid: group, serial: process.serial };
+        if let Some(after) = process.dies_after {
+            self.happens_in(after, Happening::GroupGone(who));
+        }
+        None
     }
 
     fn kill(&mut self, pid: Pid) {

@@ -28,11 +28,12 @@ impl World {
     /// From now on all processes behave and all forks succeed; nobody interferes.
     fn heal(&mut self) {
         self.healed = true;
+        self.scene.moods.leaves = 0;
         self.queue.retain(|_, happening| match happening {
             Happening::Begin | Happening::Dies(..) => true,
             Happening::Noticed(_) | Happening::GroupGone(_) => true,
             Happening::Does(..) | Happening::Signalled(..) => false,
-            Happening::ListenerReplaced | Happening::Noise => false,
+            Happening::ListenerReplaced | Happening::ListenerDead | Happening::Noise => false,
         });
         let all: Vec<_> =
             self.processes.iter().map(|(pid, process)| (*pid, process.serial)).collect();
@@ -43,6 +44,10 @@ impl World {
             process.dies_after = Some(Millis(0));
             process.frozen = false;
             process.put_off.clear();
+            if matches!(process.life, Life::Orphaned) {
+                self.happens_in(Millis(10), Happening::GroupGone(who));
+                continue;
+            }
             let (lives, told, killed) =
                 (process.lives(), process.told_at.is_some(), process.killed);
             if lives && (told || killed) {
@@ -146,6 +151,7 @@ impl World {
         let stop = Event::Signalled { signal: STOP, sender: Sender { pid: None, group: None } };
         self.subject.handle(self.now, stop, &mut actions);
         self.subject.handle(self.now, Event::ListenerReplaced, &mut actions);
+        self.subject.handle(self.now, Event::ListenerDead, &mut actions);
         match actions.iter().find(|action| !matches!(action, Action::Say(_))) {
             Some(action) => Err(format!("after the end: {action:?}")),
             None => Ok(()),

@@ -20,7 +20,9 @@ impl World {
             self.happens_in(soon, Happening::Noise);
         }
         if self.rng.percent(moods.replaces) {
-            self.happens_in(soon, Happening::ListenerReplaced);
+            let dead = self.rng.percent(30);
+            let what = if dead { Happening::ListenerDead } else { Happening::ListenerReplaced };
+            self.happens_in(soon, what);
         }
         let stranger = Sender { pid: Some(Pid(7)), group: Some(Pid(9)) };
         let sender = self.rng.pick([OUTSIDE, stranger]);
@@ -52,15 +54,22 @@ impl World {
             }
             Happening::Noticed(who) => self.is_noticed(who),
             Happening::GroupGone(who) => {
-                if self.is_there(who) {
-                    self.processes.remove(&who.pid);
+                if !self.is_there(who) {
+                    return Ok(());
                 }
-                Ok(())
+                self.processes.remove(&who.pid);
+                self.deliver(Event::GroupGone { group: who.pid })
             }
             Happening::Signalled(signal, sender) => {
                 self.deliver(Event::Signalled { signal, sender })
             }
+            Happening::ListenerReplaced if self.model.outage() => Ok(()),
             Happening::ListenerReplaced => self.deliver(Event::ListenerReplaced),
+            Happening::ListenerDead => {
+                let lasts = self.rng.pick([0, 40, 1_000, 9_000, 60_000]);
+                self.outage_until = self.outage_until.max(self.now.plus(Millis(lasts)));
+                self.deliver(Event::ListenerDead)
+            }
             Happening::Noise => {
                 let event = self.noise();
                 self.deliver(event)
@@ -152,13 +161,13 @@ impl World {
         if self.finished.is_none() && self.rng.percent(self.scene.moods.noise / 4) {
             self.deliver(exited)?;
         }
-        if self.rng.percent(10) {
-            let lingers = Millis(self.rng.pick([1, 100, 10_000]));
+        if self.rng.percent(self.scene.moods.leaves) && self.finished.is_none() {
+            let lingers = Millis(self.rng.pick([1, 100, 10_000, 100_000]));
             self.happens_in(lingers, Happening::GroupGone(who));
-        } else {
-            self.processes.remove(&who.pid);
+            return Ok(());
         }
-        Ok(())
+        self.processes.remove(&who.pid);
+        self.deliver(Event::GroupGone { group: who.pid })
     }
 
     /// A fact that is late, doubled, unknown or unasked.
@@ -167,15 +176,22 @@ impl World {
         let slot = SlotId(self.rng.below(u64::from(self.scene.workers) + 2) as u32);
         let error = Error::system("fork", "worker", Errno(libc::EAGAIN));
         let begun = self.model.begun();
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 if begun => Event::Begin,
             1 => Event::Spawned { slot, pid },
             2 => Event::SpawnFailed { slot, error },
             3 => Event::ExecFailed { pid, error },
             4 => Event::Exited { pid, status: some_status(&mut self.rng) },
             5 => Event::Ready { pid },
+            6 => Event::GroupGone { group: self.no_group() },
             _ => Event::TimePassed,
         }
+    }
+
+    /// One that fd3 does not wait for.
+    fn no_group(&mut self) -> Pid {
+        let pid = self.unknown_pid();
+        if self.processes.contains_key(&pid) { Pid(2) } else { pid }
     }
 
     /// Of nobody, or of one whose end fd3 knows already.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fd3::plan::{Reaction, Rules};
 use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
 use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::{Error, ErrorKind};
 
 use crate::process::Process;
 use crate::scene::Scene;
@@ -21,6 +22,8 @@ pub struct Laws {
     replaced: bool,
     spawning: Option<SlotId>,
     workers: BTreeMap<Pid, Worker>,
+    /// What dead workers may have left behind.
+    groups: BTreeMap<Pid, Group>,
     slots: Vec<Slot>,
     closed: Option<By>,
     /// The present event is an order to stop, or has signals forwarded.
@@ -28,6 +31,8 @@ pub struct Laws {
     stops: u32,
     limited_at: Option<Millis>,
     at_once: bool,
+    /// When the latest order to stop came, or fd3 gave up.
+    ordered_at: Millis,
     finished: bool,
 }
 
@@ -35,20 +40,36 @@ struct Worker {
     slot: SlotId,
     told_at: Option<Millis>,
     killed_at: Option<Millis>,
+    /// It never became COMMAND, and COMMAND is not to blame.
+    shortage: bool,
+}
+
+struct Group {
+    /// When it was told to stop.
+    since: Millis,
+    killed_at: Option<Millis>,
 }
 
 #[derive(Default)]
 struct Slot {
-    /// When its latest worker ended, or did not come to be, though nobody had asked for that.
-    ended: Option<Millis>,
+    /// When its latest worker ended, or did not come to be, though nobody had asked for that; and whether
+    /// COMMAND is to blame.
+    ended: Option<(Millis, Blame)>,
     /// Such ends that were followed by a restart.
     restarted: VecDeque<Millis>,
     /// When its latest worker was asked for.
     spawned: Option<Millis>,
     /// When the log told how long to wait for the next one, and that wait.
-    promise: Option<(Millis, Millis)>,
+    promise: Option<(Millis, Millis, Blame)>,
     /// The promises kept.
     kept: VecDeque<Millis>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Command,
+    /// The machine is short of something.
+    Shortage,
 }
 
 /// Who wanted the stop.
@@ -67,12 +88,14 @@ impl Laws {
             replaced: false,
             spawning: None,
             workers: BTreeMap::new(),
+            groups: BTreeMap::new(),
             slots: (0..scene.workers).map(|_| Slot::default()).collect(),
             closed: None,
             order: None,
             stops: 0,
             limited_at: None,
             at_once: false,
+            ordered_at: Millis(0),
             finished: false,
         }
     }
@@ -81,33 +104,43 @@ impl Laws {
         self.order = None;
         match event {
             Event::Begin => self.begun = true,
-            Event::ListenerReplaced => self.replaced = true,
+            Event::ListenerReplaced | Event::ListenerDead => self.replaced = true,
             Event::Spawned { slot, pid } if self.spawning == Some(*slot) => {
                 self.spawning = None;
-                self.workers.insert(*pid, Worker { slot: *slot, told_at: None, killed_at: None });
+                let (slot, told_at, killed_at, shortage) = (*slot, None, None, false);
+                self.workers.insert(*pid, Worker { slot, told_at, killed_at, shortage });
             }
-            Event::SpawnFailed { slot, .. } if self.spawning == Some(*slot) => {
+            Event::SpawnFailed { slot, error } if self.spawning == Some(*slot) => {
                 self.spawning = None;
-                self.ended(*slot, now);
+                self.ended(*slot, now, blame(error));
             }
-            Event::Exited { pid, .. } => {
-                if let Some(worker) = self.workers.remove(pid)
-                    && worker.told_at.is_none()
-                    && worker.killed_at.is_none()
-                {
-                    self.ended(worker.slot, now);
+            Event::ExecFailed { pid, error } => {
+                if let Some(worker) = self.workers.get_mut(pid) {
+                    worker.shortage = blame(error) == Blame::Shortage;
                 }
             }
+            Event::Exited { pid, .. } => self.exited(now, *pid),
+            Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
-            Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::ExecFailed { .. } => {}
+            Event::Spawned { .. } | Event::SpawnFailed { .. } => {}
             Event::Ready { .. } | Event::TimePassed => {}
         }
         Ok(())
     }
 
-    fn ended(&mut self, slot: SlotId, now: Millis) {
+    fn exited(&mut self, now: Millis, pid: Pid) {
+        let Some(worker) = self.workers.remove(&pid) else { return };
+        let since = worker.told_at.unwrap_or(now);
+        self.groups.insert(pid, Group { since, killed_at: worker.killed_at });
+        if worker.told_at.is_none() && worker.killed_at.is_none() {
+            let blame = if worker.shortage { Blame::Shortage } else { Blame::Command };
+            self.ended(worker.slot, now, blame);
+        }
+    }
+
+    fn ended(&mut self, slot: SlotId, now: Millis, blame: Blame) {
         if let Some(slot) = self.slots.get_mut(slot.0 as usize) {
-            slot.ended = Some(now);
+            slot.ended = Some((now, blame));
         }
     }
 
@@ -118,6 +151,9 @@ impl Laws {
         }
         let reaction = self.rules.reactions.to(signal);
         self.order = Some(reaction);
+        if let Reaction::Stop | Reaction::Drain | Reaction::StopNow = reaction {
+            self.ordered_at = now;
+        }
         match reaction {
             Reaction::Stop => {
                 self.stops += 1;
@@ -149,18 +185,24 @@ impl Laws {
                 }
                 self.signal(now, *pid, *signal, *to)
             }
+            Action::SignalLeftovers { group, signal } => self.kills_group(now, *group, *signal),
+            Action::MendListeners => match self.closed {
+                None => Ok(()),
+                Some(_) => Err("closed listeners are mended".into()),
+            },
             Action::CloseListeners => {
                 let ordered = match self.order {
                     Some(Reaction::Stop | Reaction::Drain | Reaction::StopNow) => By::Order,
                     Some(_) | None => By::Fd3,
                 };
+                self.ordered_at = now;
                 match self.closed.replace(ordered) {
                     None => Ok(()),
                     Some(_) => Err("the listeners are closed twice".into()),
                 }
             }
             Action::Say(fact) => self.said(now, fact),
-            Action::Finish { status } => self.finish(*status, processes),
+            Action::Finish { status } => self.finish(now, *status, processes),
         }
     }
 
@@ -185,11 +227,11 @@ impl Laws {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else {
             return Err(format!("there is no slot {slot}"));
         };
-        let Some(ended) = place.ended.take() else { return Ok(()) };
+        let Some((ended, blame)) = place.ended.take() else { return Ok(()) };
         if now < ended.plus(self.rules.backoff.min) {
             return Err(format!("slot {slot} failed at {} and is started again", ended.0));
         }
-        if let Some(limit) = self.rules.respawn_limit {
+        if let Some(limit) = self.rules.respawn_limit.filter(|_| blame == Blame::Command) {
             place.restarted.retain(|at| ended.since(*at) < limit.window);
             place.restarted.push_back(ended);
             if place.restarted.len() > limit.count as usize {
@@ -206,14 +248,14 @@ impl Laws {
         if now < before.plus(self.rules.backoff.min) {
             return Err(format!("slot {slot} was started at {} and is started again", before.0));
         }
-        let Some((told, wait)) = place.promise.take() else {
+        let Some((told, wait, blame)) = place.promise.take() else {
             return Err(format!("slot {slot} is started again, and nobody was told"));
         };
         if now < told.plus(wait) {
             return Err(format!("slot {slot} is started sooner than after {wait}"));
         }
-        place.kept.push_back(told);
-        if let Some(limit) = self.rules.respawn_limit {
+        if let Some(limit) = self.rules.respawn_limit.filter(|_| blame == Blame::Command) {
+            place.kept.push_back(told);
             place.kept.retain(|at| told.since(*at) < limit.window);
             if place.kept.len() > limit.count as usize {
                 return Err(format!("slot {slot} is started more often than its limit"));
@@ -223,8 +265,13 @@ impl Laws {
     }
 
     fn said(&mut self, now: Millis, fact: &Fact) -> Claim {
+        let mut blamed = Blame::Command;
         let (slot, next) = match fact {
-            Fact::Exited { slot, next, .. } | Fact::NotStarted { slot, next, .. } => (*slot, *next),
+            Fact::Exited { slot, next, .. } => (*slot, *next),
+            Fact::NotStarted { slot, error, next } => {
+                blamed = blame(error);
+                (*slot, *next)
+            }
             Fact::Replaced { slot, pid, next } => {
                 if self.workers.get(pid).is_none_or(|worker| worker.told_at.is_none()) {
                     return Err(format!("{pid} is replaced and was not told to stop"));
@@ -239,9 +286,10 @@ impl Laws {
             Fact::Started { .. } | Fact::Ready { .. } | Fact::StartTimedOut { .. } => return Ok(()),
             Fact::StopTimedOut { .. } | Fact::Stopping { .. } => return Ok(()),
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
+            Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
         };
         if let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize))
-            && let Some((before, _)) = place.promise.replace((now, wait))
+            && let Some((before, ..)) = place.promise.replace((now, wait, blamed))
         {
             return Err(format!("slot {slot} was to be started since {}, and once more", before.0));
         }
@@ -277,10 +325,33 @@ impl Laws {
         Ok(())
     }
 
-    fn finish(&mut self, status: u8, processes: &BTreeMap<Pid, Process>) -> Claim {
+    fn kills_group(&mut self, now: Millis, group: Pid, signal: Signal) -> Claim {
+        let timeout = self.rules.stop_timeout;
+        let over = |since: Millis| timeout.is_some_and(|timeout| now >= since.plus(timeout));
+        let Some(left) = self.groups.get_mut(&group) else {
+            return Err(format!("{signal:?} to group {group}, which is none of ours"));
+        };
+        let had_time = over(left.since) || self.limited_at.is_some_and(over);
+        if signal.0 != libc::SIGKILL || left.killed_at.is_some() || !(had_time || self.at_once) {
+            return Err(format!("{signal:?} to group {group} at a wrong time"));
+        }
+        left.killed_at = Some(now);
+        Ok(())
+    }
+
+    /// Whether fd3 may not go yet: what workers left behind has some time to end.
+    fn awaits_groups(&self, now: Millis) -> bool {
+        let over = |group: &Group| group.killed_at.is_some_and(|at| now >= at.plus(KILL_PATIENCE));
+        !self.groups.values().all(over)
+    }
+
+    fn finish(&mut self, now: Millis, status: u8, processes: &BTreeMap<Pid, Process>) -> Claim {
         self.finished = true;
         if let Some((pid, _)) = processes.iter().find(|(_, process)| process.counts()) {
             return Err(format!("fd3 finishes, and {pid} lives"));
+        }
+        if self.awaits_groups(now) {
+            return Err("fd3 finishes, and what workers left behind lives".into());
         }
         if self.closed == Some(By::Order) && status != 0 {
             return Err(format!("an ordered stop ends with status {status}"));
@@ -292,9 +363,19 @@ impl Laws {
         if slept && deadline.is_some_and(|deadline| deadline <= now) {
             return Err(format!("a busy loop: the time passed and {deadline:?} is still due"));
         }
-        if self.closed.is_some() && !self.finished && self.workers.is_empty() {
+        let patience_over = now >= self.ordered_at.plus(KILL_PATIENCE);
+        let left =
+            if slept && patience_over { self.awaits_groups(now) } else { !self.groups.is_empty() };
+        if self.closed.is_some() && !self.finished && self.workers.is_empty() && !left {
             return Err("nobody is left to wait for, and fd3 does not finish".into());
         }
         Ok(())
+    }
+}
+
+fn blame(error: &Error) -> Blame {
+    match error.kind() {
+        ErrorKind::Own => Blame::Shortage,
+        ErrorKind::Usage | ErrorKind::NotExecutable | ErrorKind::NotFound => Blame::Command,
     }
 }

@@ -55,10 +55,17 @@ pub enum Mutant {
     AbandonsAtOnce,
     AbandonsTheWrongOne,
     TakesTooSlowForSuccess,
+    ForgetsGroupGone,
+    NeverKillsLeftovers,
+    KillsLeftoversAtOnce,
+    ForgetsDeadListener,
+    NeverMends,
+    HidesOutage,
+    ForgetsTheRestOfABurst,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 44] = [
+    pub const ALL: [Mutant; 51] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -103,6 +110,13 @@ impl Mutant {
         Mutant::AbandonsAtOnce,
         Mutant::AbandonsTheWrongOne,
         Mutant::TakesTooSlowForSuccess,
+        Mutant::ForgetsGroupGone,
+        Mutant::NeverKillsLeftovers,
+        Mutant::KillsLeftoversAtOnce,
+        Mutant::ForgetsDeadListener,
+        Mutant::NeverMends,
+        Mutant::HidesOutage,
+        Mutant::ForgetsTheRestOfABurst,
     ];
 }
 
@@ -158,6 +172,7 @@ impl Subject {
         match self.mutant {
             Some(Mutant::SleepsForEver) => None,
             Some(Mutant::SleepsTooLong) => deadline.map(|at| at.plus(Millis(1))),
+            Some(Mutant::ForgetsTheRestOfABurst) => deadline.filter(|at| at.0 > 0),
             Some(Mutant::WakesForNothing) => deadline.or(Some(Millis(1_000_000))),
             Some(_) | None => deadline,
         }
@@ -173,6 +188,8 @@ impl Subject {
             Event::Ready { .. } if mutant == Mutant::ForgetsReady => return None,
             Event::ExecFailed { .. } if mutant == Mutant::ForgetsExecFailure => return None,
             Event::ListenerReplaced if mutant == Mutant::ForgetsReplacement => return None,
+            Event::ListenerDead if mutant == Mutant::ForgetsDeadListener => return None,
+            Event::GroupGone { .. } if mutant == Mutant::ForgetsGroupGone => return None,
             Event::Exited { pid, .. } if mutant == Mutant::TakesFailureForSuccess => {
                 Event::Exited { pid, status: Status::Exited(0) }
             }
@@ -208,6 +225,9 @@ impl Subject {
                 }
             },
             Action::Signal { pid, signal, to } => self.signals(mutant, pid, signal, to, out),
+            Action::SignalLeftovers { .. } if mutant == Mutant::NeverKillsLeftovers => {}
+            Action::MendListeners if mutant == Mutant::NeverMends => {}
+            Action::SignalLeftovers { .. } | Action::MendListeners => out.push_back(action),
             Action::CloseListeners => match mutant {
                 Mutant::KeepsListeners => {}
                 Mutant::ClosesTwice => out.extend([action.clone(), action]),
@@ -231,6 +251,7 @@ impl Subject {
 
     fn say(&mut self, mutant: Mutant, fact: Fact, out: &mut Actions) {
         let fact = match fact {
+            Fact::ListenersDown if mutant == Mutant::HidesOutage => return,
             Fact::Abandoned { slot, pid } => match mutant {
                 Mutant::NeverAbandons => return,
                 Mutant::AbandonsTheWrongOne => Fact::Abandoned { slot, pid: Pid(pid.0 + 1) },
@@ -273,6 +294,10 @@ impl Subject {
             Mutant::TellsTwice if stops && single => (signal, to, 2),
             Mutant::TellsTheGroup if stops => (signal, Target::Group, 1),
             Mutant::KillsAtOnce if stops && single => (kill, Target::Group, 1),
+            Mutant::KillsLeftoversAtOnce if stops && !single => {
+                out.push_back(Action::SignalLeftovers { group: pid, signal: kill });
+                (signal, to, 1)
+            }
             Mutant::KillsWithoutGroup if kills => (signal, Target::Process, 1),
             _ => (signal, to, 1),
         };

@@ -44,6 +44,8 @@ pub struct Moods {
     pub signals: u64,
     pub oversleeps: u64,
     pub replaces: u64,
+    /// Ends that leave processes behind.
+    pub leaves: u64,
     pub stops: u64,
     pub noise: u64,
 }
@@ -52,6 +54,7 @@ impl Scene {
     pub fn draw(rng: &mut Rng) -> Scene {
         let workers = match rng.below(100) {
             0 => 50,
+            30 => 20,
             1..30 => 1,
             _ => rng.between(2, 8) as u32,
         };
@@ -80,6 +83,7 @@ impl Moods {
             signals: rng.pick([0, 0, 10, 40]),
             oversleeps: rng.pick([0, 0, 10, 50]),
             replaces: rng.pick([0, 0, 0, 2, 20]),
+            leaves: rng.pick([0, 10, 40]),
             stops: rng.pick([0, 0, 0, 1, 10]),
             noise: rng.pick([0, 10, 50]),
         }

@@ -29,11 +29,15 @@ pub enum Sight {
     LeftBehind,
     /// All came to rest, and nobody had asked for a stop.
     AllRest,
+    LeftoversKilled,
+    Outage,
+    /// A listener stayed dead until fd3 gave up.
+    OutageGivenUp,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 19] = [
+    pub const ALL: [Sight; 22] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -52,6 +56,9 @@ impl Sight {
         Sight::OutlivedKill,
         Sight::LeftBehind,
         Sight::AllRest,
+        Sight::LeftoversKilled,
+        Sight::Outage,
+        Sight::OutageGivenUp,
         Sight::Healed,
     ];
 }
@@ -87,6 +94,11 @@ impl Seen {
                     self.note(Sight::ReplacedTooOften);
                 }
             }
+            Fact::LeftoversKilled { .. } => self.note(Sight::LeftoversKilled),
+            Fact::ListenersDown => self.note(Sight::Outage),
+            Fact::Stopping { why: StopReason::ListenerDead, .. } => {
+                self.note(Sight::OutageGivenUp);
+            }
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }
     }
@@ -97,7 +109,7 @@ impl Seen {
             Next::Rest => self.note(Sight::Rest),
             Next::GiveUp(StopReason::RespawnLimit(_)) => self.note(Sight::RespawnLimit),
             Next::GiveUp(StopReason::CannotStart) => self.note(Sight::CannotStart),
-            Next::Asked | Next::GiveUp(StopReason::Signal(_)) => {}
+            Next::Asked | Next::GiveUp(StopReason::Signal(_) | StopReason::ListenerDead) => {}
         }
     }
 }

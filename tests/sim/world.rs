@@ -30,6 +30,7 @@ pub enum Happening {
     GroupGone(Who),
     Signalled(Signal, Sender),
     ListenerReplaced,
+    ListenerDead,
     /// A late, doubled or unknown fact.
     Noise,
 }
@@ -44,6 +45,8 @@ pub struct World {
     pub born: u64,
     /// The PIDs that were a worker's once.
     pub used: BTreeSet<Pid>,
+    /// A dead listener cannot be replaced until then.
+    pub outage_until: Millis,
     /// Forks fail until then.
     pub fork_fails_until: Millis,
     pub healed: bool,
@@ -103,6 +106,7 @@ impl World {
             processes: BTreeMap::new(),
             born: 0,
             used: BTreeSet::new(),
+            outage_until: Millis(0),
             fork_fails_until: Millis(0),
             healed: false,
             oversleep: (None, Millis(0)),
@@ -179,7 +183,7 @@ impl World {
         Ok(())
     }
 
-    /// Returns the answer to a `Spawn`.
+    /// Returns the answer to an action.
     fn step(&mut self, event: Event) -> Result<Option<Event>, String> {
         self.steps += 1;
         if let Some(story) = &mut self.story {
@@ -190,7 +194,7 @@ impl World {
         self.model.before(now, &event)?;
         let mut actions = Actions::new();
         let slept = matches!(event, Event::TimePassed);
-        let dead_listener = matches!(event, Event::ListenerReplaced);
+        let dead_listener = matches!(event, Event::ListenerReplaced | Event::ListenerDead);
         self.subject.handle(now, event, &mut actions);
         let mut answer = None;
         for action in actions {

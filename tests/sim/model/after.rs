@@ -8,9 +8,8 @@ use crate::world::Claim;
 impl Model {
     pub fn after(&mut self, _now: Millis, deadline: Option<Millis>) -> Claim {
         self.nothing_is_missing()?;
-        if self.running()
-            && self.spawning.is_none()
-            && !self.awaits_signal()
+        if self.may_spawn()
+            && self.burst > 0
             && let Some(slot) = self.slots.iter().position(|slot| slot.vacant)
         {
             return Err(format!("slot {slot} is vacant, and nobody is started"));
@@ -34,6 +33,8 @@ impl Model {
             (&due.ready, "not taken for ready"),
             (&due.abandon, "not abandoned"),
             (&due.group, "dead and its group not told to stop"),
+            (&due.kill_group, "left alive"),
+            (&due.say_killed, "killed in silence"),
         ];
         if let Some((pids, what)) = pids.iter().find(|(pids, _)| !pids.is_empty()) {
             return Err(format!("{pids:?}: {what}"));
@@ -44,6 +45,9 @@ impl Model {
         if due.close {
             return Err("a stop began, and the listeners are still open".into());
         }
+        if due.mend || due.down {
+            return Err("a dead listener is left to itself".into());
+        }
         match due.ends.front() {
             Some(end) => Err(format!("not told: {end:?}")),
             None => Ok(()),
@@ -52,7 +56,7 @@ impl Model {
 
     /// The status to exit with once nothing is left.
     pub(super) fn is_over(&self) -> Option<u8> {
-        if !self.workers.is_empty() || self.spawning.is_some() {
+        if !self.workers.is_empty() || self.spawning.is_some() || !self.groups.is_empty() {
             return None;
         }
         match self.stop {
@@ -65,7 +69,11 @@ impl Model {
     fn deadline(&self) -> Option<Millis> {
         let workers = self.workers.values().filter_map(Worker::deadline);
         let waits = self.slots.iter().filter_map(|slot| slot.wait.as_ref()?.until);
-        workers.chain(waits).min()
+        let groups = self.groups.values().filter_map(|group| group.until);
+        let outage = self.outage.as_ref().and_then(|outage| outage.until);
+        let at_once = self.may_spawn() && self.slots.iter().any(|slot| slot.vacant);
+        let at_once = at_once.then_some(Millis(0));
+        workers.chain(waits).chain(groups).chain(outage).chain(at_once).min()
     }
 }
 

@@ -4,13 +4,16 @@ use fd3::plan::Readiness;
 use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
-use super::{Due, End, Follows, Model, Of};
+use super::{BURST, Due, End, Follows, Model, Of};
 use crate::world::Claim;
 
 impl Model {
     /// Reckons what the event asks for.
     pub fn before(&mut self, now: Millis, event: &Event) -> Claim {
         self.due = Due::default();
+        if !matches!(event, Event::Spawned { .. } | Event::SpawnFailed { .. }) {
+            self.burst = BURST;
+        }
         match event {
             Event::Begin => {
                 if !self.begun && self.stop.is_none() {
@@ -20,17 +23,19 @@ impl Model {
             }
             Event::Spawned { slot, pid } => self.started(now, *slot, *pid),
             Event::SpawnFailed { slot, error } => {
-                self.spawn_failed(now, *slot, error.exit_status());
+                self.spawn_failed(now, *slot, error);
             }
             Event::ExecFailed { pid, error } => {
                 if let Some(worker) = self.workers.get_mut(pid) {
-                    worker.exec_failure = Some(error.exit_status());
+                    worker.exec_failure = Some(error.clone());
                 }
             }
             Event::Exited { pid, status } => self.exited(now, *pid, *status),
             Event::Ready { pid } => self.ready(now, *pid),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
-            Event::ListenerReplaced => self.replaced(now),
+            Event::GroupGone { group } => drop(self.groups.remove(group)),
+            Event::ListenerReplaced => self.listener_replaced(now),
+            Event::ListenerDead => self.listener_dead(now),
             Event::TimePassed => self.time_passed(now),
         }
         Ok(())
@@ -52,6 +57,10 @@ impl Model {
         let asked = match action {
             Action::Spawn { slot, .. } => self.spawn(*slot),
             Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
+            Action::SignalLeftovers { group, signal } => {
+                signal.0 == libc::SIGKILL && take(&mut self.due.kill_group, group)
+            }
+            Action::MendListeners => core::mem::take(&mut self.due.mend),
             Action::CloseListeners => core::mem::take(&mut self.due.close),
             Action::Say(fact) => self.said(fact),
             Action::Finish { status } => {
@@ -64,7 +73,8 @@ impl Model {
     }
 
     fn spawn(&mut self, slot: SlotId) -> bool {
-        let running = self.running() && self.spawning.is_none() && !self.awaits_signal();
+        let running = self.may_spawn() && self.burst > 0;
+        self.burst = self.burst.saturating_sub(1);
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return false };
         self.spawning = Some(slot);
         core::mem::take(&mut place.vacant) && running
@@ -103,6 +113,8 @@ impl Model {
             Fact::Started { pid, .. } => self.workers.contains_key(pid),
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
+            Fact::LeftoversKilled { group } => take(&mut self.due.say_killed, group),
+            Fact::ListenersDown => core::mem::take(&mut self.due.down),
             Fact::Stopping { .. } | Fact::StoppingNow { .. } => self.stop.is_some(),
             Fact::SignalIgnored { .. } => true,
         }

@@ -4,6 +4,7 @@
 
 mod after;
 mod facts;
+mod listeners;
 mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fd3::plan::{Readiness, Restart, Rules};
 use fd3::supervisor::{Status, StopReason};
 use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::{Error, ErrorKind};
 
 use crate::scene::Scene;
 
@@ -21,14 +23,21 @@ const KILL_PATIENCE: Millis = Millis(5_000);
 /// The status of a worker that was too slow, and of fd3 where no worker is to blame.
 const TOO_SLOW: u8 = 1;
 const OWN_FAILURE: u8 = 125;
+/// Workers started in one go.
+const BURST: u32 = 16;
 
 pub struct Model {
     rules: Rules,
     begun: bool,
     proven: bool,
     workers: BTreeMap<Pid, Worker>,
+    /// What dead workers may have left behind.
+    groups: BTreeMap<Pid, Group>,
     slots: Vec<Slot>,
     spawning: Option<SlotId>,
+    /// How many more may be started before something else is looked at.
+    burst: u32,
+    outage: Option<Outage>,
     stop: Option<Stop>,
     finished: bool,
     last_failure: u8,
@@ -41,7 +50,7 @@ struct Worker {
     /// It was told to stop: killed at `until`.
     told: Option<Told>,
     killed: Option<Killed>,
-    exec_failure: Option<u8>,
+    exec_failure: Option<Error>,
     /// Its slot was given to another one.
     left: bool,
 }
@@ -55,6 +64,19 @@ enum Phase {
 struct Told {
     until: Option<Millis>,
     wanted: bool,
+}
+
+/// Told to stop, and killed at `until`; or killed, and waited for until then.
+struct Group {
+    until: Option<Millis>,
+    killed: bool,
+}
+
+/// A listener is dead. Until it is whole nobody is started.
+struct Outage {
+    tries: u32,
+    alone: u32,
+    until: Option<Millis>,
 }
 
 struct Killed {
@@ -103,6 +125,10 @@ struct Due {
     forward: Vec<(Pid, Signal)>,
     /// The group of a dead worker is told to stop.
     group: Vec<Pid>,
+    kill_group: Vec<Pid>,
+    say_killed: Vec<Pid>,
+    mend: bool,
+    down: bool,
     /// In the order in which they are to be told.
     ends: VecDeque<End>,
     close: bool,
@@ -141,8 +167,11 @@ impl Model {
             begun: false,
             proven: false,
             workers: BTreeMap::new(),
+            groups: BTreeMap::new(),
             slots: (0..scene.workers).map(|_| Slot::default()).collect(),
             spawning: None,
+            burst: BURST,
+            outage: None,
             stop: None,
             finished: false,
             last_failure: 0,
@@ -176,6 +205,11 @@ impl Model {
         self.begun && self.stop.is_none() && !self.finished
     }
 
+    fn may_spawn(&self) -> bool {
+        let free = self.spawning.is_none() && self.outage.is_none();
+        self.running() && free && !self.awaits_signal()
+    }
+
     /// Two signals of one number can melt into one: one worker at a time may send them.
     fn awaits_signal(&self) -> bool {
         let starts = |worker: &Worker| {
@@ -196,6 +230,7 @@ impl Model {
             return;
         }
         self.spawning = None;
+        self.groups.remove(&pid);
         let until = match self.rules.readiness {
             Readiness::Alive(time) => Some(now.plus(time)),
             Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map(|l| now.plus(l)),
@@ -222,7 +257,7 @@ impl Model {
         self.served(now, pid);
         let Some(worker) = self.workers.remove(&pid) else { return };
         let slot = worker.slot;
-        self.due.group.push(pid);
+        self.left_behind(now, pid, &worker);
         let of = Of::Exit(pid);
         if self.stop.is_some() || worker.left {
             self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
@@ -233,17 +268,12 @@ impl Model {
             let follows = self.again(now, slot);
             return self.follow(now, End { slot, of, follows }, OWN_FAILURE);
         }
-        let code = match worker.exec_failure {
-            None if worker.told.is_some() && status.code() == 0 => TOO_SLOW,
-            None => status.code(),
-            Some(code) => code,
-        };
-        let of = if worker.exec_failure.is_some() { Of::Failure } else { of };
-        let follows = if of == Of::Failure && !self.proven {
-            Follows::GiveUp(StopReason::CannotStart)
-        } else {
-            self.after_end(now, slot, code)
-        };
+        if let Some(error) = &worker.exec_failure {
+            return self.never_was(now, slot, error);
+        }
+        let too_slow = worker.told.is_some() && status.code() == 0;
+        let code = if too_slow { TOO_SLOW } else { status.code() };
+        let follows = self.after_end(now, slot, code);
         self.follow(now, End { slot, of, follows }, code);
     }
 
@@ -285,15 +315,23 @@ impl Model {
         self.due.abandon.push(pid);
     }
 
-    fn spawn_failed(&mut self, now: Millis, slot: SlotId, code: u8) {
+    fn spawn_failed(&mut self, now: Millis, slot: SlotId, error: &Error) {
         if self.spawning != Some(slot) {
             return;
         }
         self.spawning = None;
-        let follows = if self.proven {
-            self.after_end(now, slot, code)
-        } else {
-            Follows::GiveUp(StopReason::CannotStart)
+        self.never_was(now, slot, error);
+    }
+
+    /// The end, before COMMAND ever was ready. Later a shortage is waited out, and not counted.
+    fn never_was(&mut self, now: Millis, slot: SlotId, error: &Error) {
+        let code = error.exit_status();
+        let follows = match error.kind() {
+            _ if !self.proven => Follows::GiveUp(StopReason::CannotStart),
+            ErrorKind::Own => self.wait(slot),
+            ErrorKind::Usage | ErrorKind::NotExecutable | ErrorKind::NotFound => {
+                self.after_end(now, slot, code)
+            }
         };
         self.follow(now, End { slot, of: Of::Failure, follows }, code);
     }
@@ -314,7 +352,7 @@ impl Model {
 
     /// Another worker, after a wait; unless there were too many.
     fn again(&mut self, now: Millis, id: SlotId) -> Follows {
-        let (limit, backoff) = (self.rules.respawn_limit, self.rules.backoff);
+        let limit = self.rules.respawn_limit;
         let slot = self.slot(id);
         slot.restarts.push_back(now);
         if let Some(limit) = limit {
@@ -323,6 +361,12 @@ impl Model {
                 return Follows::GiveUp(StopReason::RespawnLimit(id));
             }
         }
+        self.wait(id)
+    }
+
+    fn wait(&mut self, slot: SlotId) -> Follows {
+        let backoff = self.rules.backoff;
+        let slot = self.slot(slot);
         let doubled = backoff.min.0 << slot.in_a_row.min(20);
         let least = doubled.min(backoff.max.0);
         let most = (least + least / 4).min(backoff.max.0);

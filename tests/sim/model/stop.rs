@@ -35,6 +35,7 @@ impl Model {
     pub(super) fn begin_stop(&mut self, now: Millis, haste: Haste, status: u8) {
         self.stop = Some(Stop { haste, status });
         self.due.close = true;
+        self.outage = None;
         for slot in &mut self.slots {
             slot.vacant = false;
             slot.wait = None;
@@ -49,6 +50,7 @@ impl Model {
             Haste::GaveUp | Haste::Limited => self.rules.stop_timeout.map(|t| now.plus(t)),
             Haste::Now => Some(now),
         };
+        self.groups_hasten(limit);
         let pids: Vec<Pid> = self.workers.keys().copied().collect();
         for pid in pids {
             if haste == Haste::Now {
@@ -115,6 +117,7 @@ impl Model {
             self.start_is_due(now, pid);
             self.end_is_due(now, pid);
         }
+        self.groups_due(now);
         for slot in &mut self.slots {
             if slot.wait.as_ref().is_some_and(|wait| wait.until.is_some_and(|at| at <= now)) {
                 slot.wait = None;
