@@ -2,9 +2,10 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 
-use crate::harness::{Fd3, Folder, PATIENCE, command, field, run, until};
+use crate::harness::{Fd3, Folder, PATIENCE, command, field, kill, run, until};
 use crate::world::{entries, python};
 
 /// The first worker does argv[1], once; every one serves its PID to whoever connects.
@@ -68,6 +69,21 @@ fn a_shrunk_backlog_is_mended_at_its_workers_end() {
     }
 }
 
+/// Nobody need die for it.
+#[test]
+fn a_shrunk_backlog_is_mended_when_its_worker_is_ready() {
+    let folder = Folder::new();
+    let evil = "listener.listen(1); import time
+sd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+sd.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'].replace('@', chr(0)))";
+    let words = ["-l", "127.0.0.1:0,backlog=64", "--ready", "notify", "--", python(), "-I", "-c"];
+    let fd3 = run(&[&words[..], &[WORKER, evil, &folder.path("")]].concat());
+    let told = fd3.line("a listener's backlog was shrunk");
+    assert!(told.contains(" from=64 to=1 "), "{told}");
+    assert_eq!(field(&told, "suspect"), fd3.worker(0).to_string());
+    assert_eq!(tcp(fd3.port()), fd3.worker(0));
+}
+
 #[test]
 fn a_listener_that_was_shut_down_is_replaced_with_its_workers() {
     for (listen, how) in [
@@ -92,6 +108,69 @@ fn a_listener_that_was_shut_down_is_replaced_with_its_workers() {
             false => assert_eq!(tcp(fd3.port()), second),
         }
     }
+}
+
+fn abstract_address(listen: &str) -> SocketAddr {
+    let name = listen.split('@').nth(1).expect("an abstract name");
+    SocketAddr::from_abstract_name(name).expect("it is short")
+}
+
+/// Where the workers' dead socket holds the address, they all have to go first.
+#[test]
+fn a_dead_listener_whose_address_is_taken_is_replaced_when_its_workers_are_gone() {
+    let folder = Folder::new();
+    let name = format!("unix:@fd3-test-{}", std::process::id());
+    let evil = "os.write(1, b'evil\\n'); listener.shutdown(socket.SHUT_RDWR)";
+    let fd3 = start(&folder, &name, &["-w", "3"], evil);
+    fd3.line("evil");
+    assert_eq!(field(&fd3.line("a listener was shut down"), "repaired"), "no");
+    fd3.line("no worker is started until the listeners are whole again");
+    assert_eq!(field(&fd3.nth_line("a listener was shut down", 1), "repaired"), "yes");
+    let second = fd3.ready(6);
+    let address = abstract_address(&name);
+    let client = UnixStream::connect_addr(&address).expect("it listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(second[3..].contains(&served(client)));
+}
+
+/// The same where a datagram socket is shut for reading.
+#[test]
+fn a_dead_datagram_listener_is_replaced_when_its_workers_are_gone() {
+    let folder = Folder::new();
+    let script = "
+import os, socket, sys
+listener = socket.socket(fileno=3)
+try: os.close(os.open(sys.argv[1] + '/done', os.O_CREAT | os.O_EXCL)); first = True
+except FileExistsError: first = False
+if first: listener.shutdown(socket.SHUT_RD)
+while not first: os.write(1, b'heard ' + listener.recv(100) + b'\\n')
+import signal; signal.pause()";
+    let listen = format!("unixgram:@fd3-gram-{}", std::process::id());
+    let words = ["-l", &listen, "--ready", "0ms", "--backoff", "1ms..1ms", "--", python(), "-I"];
+    let fd3 = run(&[&words[..], &["-c", script, &folder.path("")]].concat());
+    assert_eq!(field(&fd3.nth_line("a listener was shut down", 1), "repaired"), "yes");
+    fd3.ready(2);
+    let address = abstract_address(&listen);
+    let client = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    client.send_to_addr(b"this", &address).expect("it is there");
+    fd3.line("heard this");
+}
+
+/// A client that has the dead port: nobody can mend that.
+#[test]
+fn a_listener_that_cannot_be_replaced_ends_fd3() {
+    let folder = Folder::new();
+    let name = format!("unix:@fd3-gone-{}", std::process::id());
+    let evil = "
+os.fork() or (os.setsid(), os.write(1, b'away %d.\\n' % os.getpid()), signal.pause())
+listener.shutdown(socket.SHUT_RDWR)";
+    let mut fd3 = start(&folder, &name, &[], evil);
+    let away = fd3.line("away ");
+    fd3.line("no worker is started until the listeners are whole again");
+    fd3.line("giving up: a listener cannot be replaced");
+    let away = away.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a PID");
+    kill(away, libc::SIGKILL);
+    assert_eq!(fd3.exit(), 125);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bad_start;
 mod descriptors;
 mod guard;
 mod harness;
+mod leftovers;
 mod life;
 mod load;
 mod logging;

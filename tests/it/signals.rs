@@ -174,6 +174,15 @@ fn a_stop_at_any_moment_of_the_start_leaves_nobody() {
     }
 }
 
+/// A large start is no reason to be deaf.
+#[test]
+fn a_stop_in_the_middle_of_a_large_start_is_heard() {
+    let mut fd3 = run(&["-w", "1000", "--", "sleep", "1000"]);
+    fd3.line("worker started");
+    assert_eq!(fd3.stop(), 0);
+    assert!(fd3.count("worker started") < 1000, "all were started first");
+}
+
 #[test]
 fn floods_of_signals_are_survived() {
     let mut fd3 = run(&teller(&["-w", "4", "--stop-timeout", "50ms"]));

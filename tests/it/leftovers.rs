@@ -1,0 +1,69 @@
+//! What a worker leaves behind: told to stop, waited for, killed.
+
+use crate::harness::{Fd3, children, exists, kill, run, until};
+use crate::world::python;
+
+/// A worker with a child in its group that is deaf to TERM.
+const DEAF_CHILD: &str = "(trap '' TERM; echo child up; exec sleep 1000) & exec sleep 1000";
+
+fn start(words: &[&str], script: &str) -> Fd3 {
+    run(&[&["--ready", "0ms", "--backoff", "1ms..1ms"], words, &["--", "sh", "-c", script]]
+        .concat())
+}
+
+/// The worker's one child, once it is deaf.
+fn child_of(fd3: &Fd3, worker: i32) -> i32 {
+    fd3.line("child up");
+    until("the worker has its child", || children(worker).len() == 1);
+    children(worker)[0]
+}
+
+#[test]
+fn those_deaf_to_term_are_killed_in_time() {
+    let fd3 = start(&["--stop-timeout", "200ms"], DEAF_CHILD);
+    let child = child_of(&fd3, fd3.worker(0));
+    kill(fd3.worker(0), libc::SIGKILL);
+    fd3.line("what a worker left behind did not stop in time, killed group=");
+    until("the child is gone", || !exists(child));
+    // Nobody waited for that.
+    fd3.ready(2);
+}
+
+#[test]
+fn a_stop_waits_for_those_who_finish_their_work() {
+    let script = "
+import os, signal, time
+def finish(*_): time.sleep(0.3); os.write(1, b'finished\\n'); os._exit(0)
+if os.fork(): signal.pause()
+signal.signal(signal.SIGTERM, finish)
+os.write(1, b'child up\\n')
+while True: signal.pause()";
+    let mut fd3 = run(&["--", python(), "-I", "-c", script]);
+    fd3.line("child up");
+    assert_eq!(fd3.stop(), 0);
+    assert!(fd3.count("finished") == 1, "{}", fd3.log());
+    assert_eq!(fd3.count("killed"), 0, "{}", fd3.log());
+}
+
+#[test]
+fn a_stop_kills_those_who_do_not() {
+    let mut fd3 = start(&["--stop-timeout", "200ms"], DEAF_CHILD);
+    let child = child_of(&fd3, fd3.worker(0));
+    assert_eq!(fd3.stop(), 0);
+    assert!(!exists(child), "{}", fd3.log());
+}
+
+#[test]
+fn one_that_left_the_group_is_left_alone() {
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo daemon $!; exec sleep 1000";
+    let mut fd3 = start(&[], script);
+    let daemon = fd3.line("daemon ").split(' ').nth(1).and_then(|pid| pid.parse().ok());
+    let daemon: i32 = daemon.expect("a PID");
+    let group = || std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
+    until("it has its own session", || {
+        group().rsplit(") ").next().unwrap_or("").split(' ').nth(2) == Some(&daemon.to_string())
+    });
+    assert_eq!(fd3.stop(), 0);
+    assert!(exists(daemon), "{}", fd3.log());
+    kill(daemon, libc::SIGKILL);
+}
