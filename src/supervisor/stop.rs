@@ -11,6 +11,9 @@ use super::slot::Seat;
 use super::worker::{Cause, Phase};
 use crate::units::{Millis, Pid, Signal, SlotId};
 
+/// Two orders to stop within this time are one: timeout(1), for one, signals the process and then its
+/// group.
+const ONE_ORDER: Millis = Millis(100);
 /// After SIGKILL a process that still exists hangs in the kernel; a stop goes on without it.
 pub(super) const KILL_PATIENCE: Millis = Millis::seconds(5);
 
@@ -18,7 +21,12 @@ pub(super) const KILL_PATIENCE: Millis = Millis::seconds(5);
 pub(super) enum Mission {
     NotBegun,
     Running,
-    Stopping { status: u8, haste: Haste },
+    Stopping {
+        status: u8,
+        haste: Haste,
+        /// When it got that hasty.
+        since: Millis,
+    },
     Finished,
 }
 
@@ -70,12 +78,13 @@ impl Supervisor {
             Mission::NotBegun | Mission::Running => {
                 self.begin_stop(now, StopReason::Signal(signal), 0, asked, out);
             }
-            Mission::Stopping { status, haste } => {
+            Mission::Stopping { status, haste, since } => {
                 // A second order to stop is an order to stop at once.
-                let second = haste == Haste::Limited && asked == Haste::Limited;
+                let again = now.since(since) >= ONE_ORDER;
+                let second = haste == Haste::Limited && asked == Haste::Limited && again;
                 let next = if second { Haste::Now } else { asked.max(haste) };
                 if next > haste {
-                    self.mission = Mission::Stopping { status, haste: next };
+                    self.mission = Mission::Stopping { status, haste: next, since: now };
                     self.hasten(now, next, out);
                 }
             }
@@ -106,7 +115,7 @@ impl Supervisor {
         haste: Haste,
         out: &mut Actions,
     ) {
-        self.mission = Mission::Stopping { status, haste };
+        self.mission = Mission::Stopping { status, haste, since: now };
         out.push_back(Action::CloseListeners);
         let workers = self.workers.len();
         out.push_back(Action::Say(Fact::Stopping { why, workers }));

@@ -103,6 +103,8 @@ struct Wait {
 #[derive(Clone, Copy)]
 struct Stop {
     haste: Haste,
+    /// When it got so.
+    since: Millis,
     status: u8,
 }
 

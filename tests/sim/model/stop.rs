@@ -24,16 +24,19 @@ impl Model {
             return;
         }
         let Some(stop) = &mut self.stop else { return self.begin_stop(now, asked, 0) };
-        let twice = stop.haste == Haste::Limited && asked == Haste::Limited;
+        let twice = stop.haste == Haste::Limited
+            && asked == Haste::Limited
+            && now >= stop.since.plus(Millis(100));
         let next = if twice { Haste::Now } else { asked };
         if next > stop.haste {
             stop.haste = next;
+            stop.since = now;
             self.hasten(now, next);
         }
     }
 
     pub(super) fn begin_stop(&mut self, now: Millis, haste: Haste, status: u8) {
-        self.stop = Some(Stop { haste, status });
+        self.stop = Some(Stop { haste, since: now, status });
         self.due.close = true;
         self.outage = None;
         for slot in &mut self.slots {
