@@ -1,8 +1,6 @@
 //! Start, crash, restart, stop: the life of workers.
 
-use crate::harness::{
-    FD3, Fd3, children, command, exists, field, kill, output, run, stderr_of, until,
-};
+use crate::harness::{children, exists, field, kill, output, run, stderr_of, until};
 
 const SLEEP: [&str; 3] = ["--", "sleep", "1000"];
 
@@ -68,18 +66,6 @@ fn a_second_term_kills_at_once() {
         fd3.count("stopping at once") > 0
     });
     assert_eq!(fd3.exit(), 0);
-}
-
-/// It signals its child, and then the whole group.
-#[test]
-fn the_double_signal_of_timeout_is_one_order() {
-    let script = "trap 'echo drained; exit' TERM; while :; do sleep 0.01; done";
-    let mut timeout = command("timeout");
-    timeout.args(["0.3", FD3, "run", "-v", "--", "sh", "-c", script]);
-    let mut timeout = Fd3::start(timeout);
-    timeout.exit();
-    assert_eq!(timeout.count("drained"), 1, "{}", timeout.log());
-    assert_eq!(timeout.count("stopping at once"), 0, "{}", timeout.log());
 }
 
 #[test]
