@@ -133,7 +133,10 @@ pub(super) const RUN: &[Opt] = &[
         "config",
         None,
         Some("FILE"),
-        &["read options from a file, one a line without the dashes: listen :80"],
+        &[
+            "read options from a file, one a line without the dashes: workers 2",
+            "  or workers=2; lines that begin with # are comments",
+        ],
     ),
     once("log", None, Some("text|json"), &["how log lines on stderr look (text)"]),
     once("quiet", Some('q'), None, &["log errors only"]),

@@ -254,10 +254,12 @@ fn a_bad_line_of_a_file_is_told_with_its_number() {
         (b"-v", "line 1: \"-v\": unknown option; accepted: long options without dashes"),
         (b"--quiet", "line 1: \"--quiet\": unknown option; accepted: long options without dashes"),
         (b"config x", "line 1: \"config\": unknown option; accepted: long options without dashes"),
-        (
-            b"workers=2",
-            "line 1: \"workers=2\": unknown option; accepted: long options without dashes",
-        ),
+        (b"workers=x", "line 1: workers \"x\": accepted: 1 to 10000, or auto"),
+        (b"workers = =2", "line 1: workers \"=2\": accepted: 1 to 10000, or auto"),
+        (b"workers=", "line 1: workers: needs a value: N|auto"),
+        (b"workers=2\nworkers 2", "line 2: workers \"2\": given twice; accepted: once"),
+        (b"quiet=", "line 1: quiet: takes no value"),
+        (b"=2", "line 1: \"\": unknown option; accepted: long options without dashes"),
         (
             b"\xff\x1b[2J 1",
             "line 1: \"\u{fffd}?[2J\": unknown option; accepted: long options without dashes",

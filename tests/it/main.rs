@@ -4,6 +4,7 @@
 mod auto;
 mod bad_input;
 mod bad_start;
+mod config;
 mod descriptors;
 mod guard;
 mod harness;
