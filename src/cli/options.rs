@@ -135,7 +135,8 @@ pub(super) const RUN: &[Opt] = &[
         Some("FILE"),
         &[
             "read options from a file, one a line without the dashes: workers 2",
-            "  or workers=2; lines that begin with # are comments",
+            "  or workers=2; # begins a comment line; what the command line gives,",
+            "  --listen and --on too, replaces all such lines of the file",
         ],
     ),
     once("log", None, Some("text|json"), &["how log lines on stderr look (text)"]),
