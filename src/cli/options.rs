@@ -47,8 +47,10 @@ pub(super) const RUN: &[Opt] = &[
             "  :80  127.0.0.1:80  [::1]:80  tcp://...  tcp4://...  tcp6://...",
             "  udp://...  unix:/path  unix:@abstract  seqpacket:/path",
             "  unixgram:/path  vsock://CID:PORT  fd:N  fd:NAME (what fd3 inherited)",
-            "options: name= backlog= mode= user= group= reuseport freebind",
-            "  v6only device= nodelay defer-accept= fastopen= keepalive",
+            "options: name=TEXT (unknown) backlog=N (the kernel's most)",
+            "  of a path: mode=OCTAL (the umask's) user=ID group=ID (fd3's own)",
+            "  of tcp and udp (off): reuseport freebind v6only device=INTERFACE",
+            "  of tcp (off): nodelay keepalive defer-accept=SECONDS fastopen=N",
         ],
     ),
     once(

@@ -8,6 +8,7 @@ mod config;
 mod descriptors;
 mod guard;
 mod harness;
+mod help;
 mod life;
 mod load;
 mod logging;
