@@ -95,13 +95,16 @@ pub(super) const RUN: &[Opt] = &[
         "backoff",
         None,
         Some("MIN..MAX"),
-        &["the wait before a crashed worker's restart, doubling (100ms..30s)"],
+        &[
+            "the wait before an ended worker's restart (100ms..30s): doubles, is up",
+            "  to a quarter longer by chance, starts over after 10 s of being ready",
+        ],
     ),
     once(
         "respawn-limit",
         None,
         Some("N/TIME|none"),
-        &["more restarts of one slot than this, and fd3 gives up (5/60s)"],
+        &["more restarts of a slot, after clean exits too: fd3 gives up (5/60s)"],
     ),
     once("stop-signal", None, Some("SIGNAL"), &["what tells a worker to stop (TERM)"]),
     once(
