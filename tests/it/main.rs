@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_start;
 mod config;
 mod descriptors;
+mod example;
 mod guard;
 mod harness;
 mod help;
