@@ -43,9 +43,13 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
             show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
-        _ => {
+        name => {
             let what = format!("\"{}\"", command.to_string_lossy());
-            Err(Error::usage(what, "unknown command; \"fd3 help\" lists them"))
+            let wrong = match name.map(str::as_bytes) {
+                Some([b'-', ..]) => "an option before its command; did you mean \"fd3 run\"?",
+                Some(_) | None => "unknown command; \"fd3 help\" lists them",
+            };
+            Err(Error::usage(what, wrong))
         }
     }
 }
