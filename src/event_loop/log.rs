@@ -145,7 +145,10 @@ fn is_port_zero(address: &Address) -> bool {
 fn level(fact: &Fact) -> Level {
     match fact {
         Fact::Started { .. } | Fact::Ready { .. } => Level::Info,
-        Fact::NotStarted { next: Next::GiveUp(StopReason::CannotStart), .. } => Level::Error,
+        // What ends fd3, and tells the status that it ends with.
+        Fact::NotStarted { next: Next::GiveUp(_), .. }
+        | Fact::Exited { next: Next::GiveUp(_), .. }
+        | Fact::Replaced { next: Next::GiveUp(_), .. } => Level::Error,
         Fact::Exited { next: Next::Asked, .. } => Level::Info,
         Fact::Exited { next: Next::Rest, status: Status::Exited(0), .. } => Level::Info,
         Fact::NotStarted { .. } | Fact::Exited { .. } => Level::Warn,

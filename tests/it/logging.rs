@@ -261,7 +261,7 @@ fn quiet_tells_errors_verbose_tells_all() {
     let script =
         ["--backoff", "1ms..1ms", "--respawn-limit", "1/60s", "-l", "127.0.0.1:0", "--", "false"];
     let table: &[(&[&str], &[&str])] = &[
-        (&["-q"], &["giving up"]),
+        (&["-q"], &["worker exited", "giving up"]),
         (&[], &["listening", "worker exited", "worker exited", "giving up"]),
         (
             &["-v"],
@@ -284,6 +284,10 @@ fn quiet_tells_errors_verbose_tells_all() {
         for (line, beginning) in lines.iter().zip(*expected) {
             assert!(line.starts_with(&format!("fd3: {beginning}")), "{line}");
         }
+        // What fd3 ends with is told however quiet it is to be.
+        let last = stderr.lines().rfind(|line| line.contains("worker exited"));
+        let last = last.expect("there is one");
+        assert!(last.contains(" status=1 ") && last.ends_with(" restart=given-up"), "{last}");
     }
 }
 
