@@ -1,6 +1,9 @@
 //! `--config`: options from a file, and the command line that wins over them.
 
-use crate::harness::{Folder, field, run};
+use std::io::Write;
+
+use crate::harness::{FD3, Fd3, Folder, command, field, run, until};
+use crate::refused::refused;
 
 #[test]
 fn a_file_may_be_written_like_a_command_line_without_dashes_or_like_a_table() {
@@ -37,5 +40,46 @@ fn one_listener_or_reaction_typed_replaces_all_of_the_file() {
     fd3.line("signal ignored");
     fd3.signal(libc::SIGUSR1);
     fd3.nth_line("status=SIGKILL", 1);
+    assert_eq!(fd3.stop(), 0);
+}
+
+const TEXT: &str = "workers 2\nready 0ms\n";
+
+/// The state of a process that has this path open: S when it sleeps.
+fn state_with_open(pid: i32, path: &str) -> Option<char> {
+    let mut open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    open.find(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == path))?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+#[test]
+fn a_pipe_is_waited_for_and_read_to_its_end() {
+    let folder = Folder::new();
+    let fifo = folder.path("fifo");
+    assert!(command("mkfifo").arg(&fifo).status().expect("it is there").success());
+    // Nobody writes: to wait would be deaf to every signal.
+    let said = format!("cannot read --config \"{fifo}\": no data, and nobody who writes any");
+    refused(&["run", "--config", &fifo, "/bin/true"], 2, &said);
+    let mut options = std::fs::OpenOptions::new();
+    let mut writer = options.read(true).write(true).open(&fifo).expect("it is there");
+    let mut fd3 = run(&["--config", &fifo, "--", "sleep", "1000"]);
+    until("fd3 waits for more", || state_with_open(fd3.pid(), &fifo) == Some('S'));
+    let (some, rest) = TEXT.split_at(9);
+    writer.write_all(some.as_bytes()).expect("it is read");
+    until("fd3 waits for more", || state_with_open(fd3.pid(), &fifo) == Some('S'));
+    writer.write_all(rest.as_bytes()).expect("it is read");
+    drop(writer);
+    fd3.ready(2);
+    assert_eq!(fd3.stop(), 0);
+}
+
+#[test]
+fn the_output_of_a_command_is_a_file_for_bash() {
+    let script = "exec \"$0\" run -v --config <(printf 'workers 2\\nready 0ms\\n') -- sleep 1000";
+    let mut bash = command("bash");
+    bash.args(["-c", script, FD3]);
+    let mut fd3 = Fd3::start(bash);
+    fd3.ready(2);
     assert_eq!(fd3.stop(), 0);
 }
