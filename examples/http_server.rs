@@ -1,11 +1,12 @@
 //! A small HTTP/1.1 server that loses nothing when it is stopped or replaced.
 //!
-//! It takes its listener from fd 3, says when it serves, and drains on TERM: all that fd3 needs to
-//! replace it under load.
+//! It takes its listeners, TCP and unix ones, from fd 3 on, says when it serves, and drains on TERM: all
+//! that fd3 needs to replace it under load.
 //! ```sh
 //! cargo build --example http_server
-//! fd3 run --listen :5000 --workers 2 --ready notify -- target/debug/examples/http_server
-//! curl localhost:5000/            # also /pid, /slow?ms=500 and /crash
+//! fd3 run -l :5000 -l unix:/tmp/web --workers 2 --ready notify -- target/debug/examples/http_server
+//! curl localhost:5000/            # also /pid, "/slow?ms=500" and /crash
+//! curl --unix-socket /tmp/web localhost
 //! ```
 //!
 //! Without LISTEN_FDS it binds 127.0.0.1:5000 itself.
@@ -15,7 +16,7 @@
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SocketFlags, accept_with, sockopt};
 
 /// More connections than this wait in the listener's queue, or are taken by another worker.
 const CONNECTIONS_MAX: usize = 1000;
@@ -43,31 +45,39 @@ const REST: Duration = Duration::from_millis(50);
 fn main() -> io::Result<()> {
     // First of all: the threads inherit the mask.
     let stop = Stop::new()?;
-    let listener = match inherited() {
-        Some(listener) => listener,
-        None => TcpListener::bind("127.0.0.1:5000")?,
-    };
-    // This is shared with all workers. They poll as well: another one may take what woke this one.
-    listener.set_nonblocking(true)?;
+    let mut listeners = inherited();
+    if listeners.is_empty() {
+        listeners.push(TcpListener::bind("127.0.0.1:5000")?.into());
+    }
+    for listener in &listeners {
+        if !sockopt::socket_acceptconn(listener)? {
+            return Err(io::Error::other("one of the sockets takes no connections"));
+        }
+        // It is shared with all workers. They poll as well: another one may take what woke this one.
+        rustix::io::ioctl_fionbio(listener, true)?;
+    }
     let server = Server::new(&stop);
     notify("READY=1");
     // The end of the scope waits for all connections.
     thread::scope(|scope| {
-        server.accept_until_told_to_stop(&listener, scope);
+        thread::scope(|accepting| {
+            for listener in &listeners {
+                accepting.spawn(|| server.accept_until_told_to_stop(listener, scope));
+            }
+        });
         notify("STOPPING=1");
-        drop(listener);
+        drop(listeners);
     });
     Ok(())
 }
 
-/// The first listener that was handed to this process, as sd_listen_fds(3) finds it.
-fn inherited() -> Option<TcpListener> {
+/// The listeners that were handed to this process, as sd_listen_fds(3) finds them.
+fn inherited() -> Vec<OwnedFd> {
     let number = |name| env::var(name).ok()?.parse::<u32>().ok();
-    if number("LISTEN_PID")? != std::process::id() || number("LISTEN_FDS")? == 0 {
-        return None;
-    }
-    // SAFETY: whoever started this process says that fd 3 is open and ours; nobody else here uses it.
-    Some(unsafe { TcpListener::from_raw_fd(3) })
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    let count = if ours { number("LISTEN_FDS").unwrap_or(0) } else { 0 };
+    // SAFETY: whoever started this process says that they are open and ours; nobody else here uses them.
+    (3..3 + count as RawFd).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
 }
 
 /// Tells the supervisor, as sd_notify(3) does. Nobody has to listen.
@@ -138,10 +148,10 @@ impl<'a> Server<'a> {
         Server { stop, name, requests: AtomicU64::new(0), connections: AtomicUsize::new(0) }
     }
 
-    /// Returns with the queue empty: when the whole service stops, nobody else would take what is in it.
+    /// Returns with its queue empty: when the whole service stops, nobody else would take what is in it.
     fn accept_until_told_to_stop<'scope>(
         &'scope self,
-        listener: &TcpListener,
+        listener: &OwnedFd,
         scope: &'scope thread::Scope<'scope, '_>,
     ) {
         loop {
@@ -161,15 +171,17 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn accept(&self, listener: &TcpListener) -> io::Result<TcpStream> {
+    /// std's TcpStream does for unix connections as well, as long as nobody asks for an address; its
+    /// TcpListener does not, because it does that itself.
+    fn accept(&self, listener: &OwnedFd) -> io::Result<TcpStream> {
         if self.connections.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
             return Err(io::Error::other("too many connections"));
         }
-        listener.accept().map(|(stream, _)| stream)
+        Ok(accept_with(listener, SocketFlags::CLOEXEC)?.into())
     }
 
     /// What ends a wait, or fails it, is seen again by whoever comes next.
-    fn wait_for_work(&self, listener: &TcpListener, why: &io::Error) {
+    fn wait_for_work(&self, listener: &OwnedFd, why: &io::Error) {
         let stop = self.stop.0.as_fd();
         if why.kind() == ErrorKind::WouldBlock {
             let _ = wait_for([listener.as_fd(), stop], IDLE);
@@ -195,7 +207,8 @@ impl<'a> Connection<'a> {
     }
 
     fn serve(mut self) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
+        // A unix socket has no such option, and no such delay.
+        let _ = self.stream.set_nodelay(true);
         self.stream.set_write_timeout(Some(WRITE))?;
         while let Some(request) = self.next_request()? {
             let (status, body) = self.server.answer(&request);

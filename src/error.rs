@@ -98,13 +98,21 @@ impl fmt::Display for Error {
         if !self.doing.is_empty() {
             write!(f, "cannot {} ", self.doing)?;
         }
-        write!(f, "{}: ", Short(&self.what))?;
+        // The name of a COMMAND, which should be seen to be one word.
+        let blank = matches!(self.kind, Kind::NotExecutable | Kind::NotFound)
+            && self.what.bytes().any(|byte| byte.is_ascii_whitespace());
+        let quote = if blank { "\"" } else { "" };
+        write!(f, "{quote}{}{quote}: ", Short(&self.what))?;
         match &self.why {
             Why::Errno(errno) => errno.fmt(f),
             Why::Reason(reason) => Short(reason).fmt(f),
-        }
+        }?;
+        if blank && self.kind == Kind::NotFound { f.write_str(HINT) } else { Ok(()) }
     }
 }
+
+/// For who gave a whole command line as one word.
+const HINT: &str = "; it is one word: drop the quotes, or use sh -c";
 
 /// Words that others chose, without the middle of what is too long: at the end of a message stands why.
 struct Short<'a>(&'a str);
@@ -174,6 +182,7 @@ const NAMES: &[(i32, &str)] = &[
     (libc::ENETDOWN, "network is down"),
     (libc::ENOBUFS, "no buffer space available"),
     (libc::ECONNREFUSED, "connection refused"),
+    (libc::ENODATA, "no data, and nobody who writes any"),
     (libc::ETIMEDOUT, "timed out"),
     (libc::ELIBBAD, "corrupted shared library"),
     (libc::EDQUOT, "disk quota exceeded"),
@@ -226,6 +235,17 @@ mod tests {
                 Error::system("execute", "/app", Errno(libc::ENOENT)).of_kind(Kind::NotFound),
                 127,
                 "cannot execute /app: no such file or directory",
+            ),
+            (
+                Error::refused("execute", "sleep 4", "not found in PATH").of_kind(Kind::NotFound),
+                127,
+                "cannot execute \"sleep 4\": not found in PATH; it is one word: \
+                 drop the quotes, or use sh -c",
+            ),
+            (
+                Error::system("execute", "/a b", Errno(libc::EACCES)).of_kind(Kind::NotExecutable),
+                126,
+                "cannot execute \"/a b\": permission denied",
             ),
         ];
         for (error, status, text) in table {

@@ -1,7 +1,5 @@
 //! The help texts. Written to stdout when asked for, never otherwise.
 
-use core::fmt::Write;
-
 use super::options::{Opt, RUN};
 
 const OVERVIEW: &str = "\
@@ -50,19 +48,18 @@ pub(super) fn text(command: Option<&str>) -> Option<String> {
 fn page(head: &str, options: &[Opt], tail: &str) -> String {
     let mut page = head.to_string();
     for opt in options {
-        let mut left = match opt.short {
-            Some(short) => format!("  -{short}, --{}", opt.long),
-            None => format!("      --{}", opt.long),
-        };
+        match opt.short {
+            Some(short) => page.extend([' ', ' ', '-', short, ',', ' ']),
+            None => page.push_str("      "),
+        }
+        page.extend(["--", opt.long]);
         if let Some(value) = opt.value {
-            left.push(' ');
-            left.push_str(value);
+            page.extend([" ", value]);
         }
-        // Writing to a String does not fail.
-        let _ = writeln!(page, "{left}");
-        for line in opt.help {
-            let _ = writeln!(page, "{INDENT}{line}");
+        for line in opt.help.split('\n') {
+            page.extend(["\n", INDENT, line]);
         }
+        page.push('\n');
     }
     page.push_str(tail);
     page

@@ -67,6 +67,11 @@ fn log(typed: &Typed) -> Result<LogPlan, Error> {
     Ok(LogPlan { level, format: or(typed, "log", LogFormat::Text, log_format)? })
 }
 
+/// For errors, of which there may be others than this option: what is none of its words is text.
+pub(super) fn log_format_of(typed: &Typed) -> LogFormat {
+    or(typed, "log", LogFormat::Text, log_format).unwrap_or(LogFormat::Text)
+}
+
 /// The option's value as `read` understands it, or the default.
 fn or<T>(
     typed: &Typed,

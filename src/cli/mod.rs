@@ -8,7 +8,7 @@ mod typed;
 
 use std::ffi::OsString;
 
-use self::typed::Given;
+use self::typed::{Given, Typed};
 use crate::error::{Error, Kind};
 use crate::event_loop::EventLoop;
 use crate::plan::{Level, LogFormat};
@@ -22,13 +22,18 @@ const CONFIG_MAX: usize = 1 << 20;
 pub fn main(words: Vec<OsString>) -> u8 {
     match sys::start().and_then(|()| dispatch(words)) {
         Ok(status) => status,
-        Err(error) => {
-            let line = LogLine::new(LogFormat::Text, Level::Error, 0, &error.to_string());
-            // If stderr is gone, the exit status still tells.
-            let _ = sys::stderr::Stderr::new().write(line.finish().as_bytes());
-            error.exit_status()
-        }
+        Err(error) => fail(&error, LogFormat::Text),
     }
+}
+
+/// Tells why fd3 ends, in the form of its other lines.
+#[inline(never)]
+fn fail(error: &Error, format: LogFormat) -> u8 {
+    let at = sys::clock::realtime_ms();
+    let line = LogLine::new(format, Level::Error, at, &error.to_string()).finish();
+    // If stderr is gone, the exit status still tells.
+    let _ = sys::stderr::Stderr::new().write(line.as_bytes());
+    error.exit_status()
 }
 
 fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
@@ -43,9 +48,13 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
             show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
-        _ => {
+        name => {
             let what = format!("\"{}\"", command.to_string_lossy());
-            Err(Error::usage(what, "unknown command; \"fd3 help\" lists them"))
+            let wrong = match name.map(str::as_bytes) {
+                Some([b'-', ..]) => "an option before its command; did you mean \"fd3 run\"?",
+                Some(_) | None => "unknown command; \"fd3 help\" lists them",
+            };
+            Err(Error::usage(what, wrong))
         }
     }
 }
@@ -55,11 +64,19 @@ fn run(words: Vec<OsString>) -> Result<u8, Error> {
     if typed.get("help").is_some() {
         return show_help(&["run".into()]);
     }
+    let begun = add_config(&mut typed).and_then(|()| EventLoop::set_up(meant::run(&typed)?));
+    Ok(match begun {
+        Ok(service) => service.run(),
+        Err(error) => fail(&error, meant::log_format_of(&typed)),
+    })
+}
+
+fn add_config(typed: &mut Typed) -> Result<(), Error> {
     if let Some(given) = typed.get("config") {
         let file = typed::file(&given.value, options::RUN, &read_config(given)?)?;
         typed.add_weaker(file);
     }
-    Ok(EventLoop::set_up(meant::run(&typed)?)?.run())
+    Ok(())
 }
 
 fn read_config(given: &Given) -> Result<Vec<u8>, Error> {

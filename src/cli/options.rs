@@ -9,7 +9,7 @@ pub(super) struct Opt {
     pub(super) value: Option<&'static str>,
     pub(super) times: Times,
     /// For the help; the first line says what it does, each further one adds a detail.
-    pub(super) help: &'static [&'static str],
+    pub(super) help: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,127 +18,131 @@ pub(super) enum Times {
     Often,
 }
 
-const fn once(
+/// One that may be given once.
+const fn opt(
     long: &'static str,
     short: Option<char>,
     value: Option<&'static str>,
-    help: &'static [&'static str],
+    help: &'static str,
 ) -> Opt {
     Opt { long, short, value, times: Times::Once, help }
 }
 
-const fn often(
-    long: &'static str,
-    short: Option<char>,
-    value: Option<&'static str>,
-    help: &'static [&'static str],
-) -> Opt {
-    Opt { long, short, value, times: Times::Often, help }
+impl Opt {
+    const fn often(self) -> Opt {
+        Opt { times: Times::Often, ..self }
+    }
 }
 
 /// Of `fd3 run`.
 pub(super) const RUN: &[Opt] = &[
-    often(
+    opt(
         "listen",
         Some('l'),
         Some("ADDR[,OPTION]..."),
-        &[
-            "hold this socket; the first one is fd 3, the next one fd 4, ...",
-            "  :80  127.0.0.1:80  [::1]:80  tcp://...  tcp4://...  tcp6://...",
-            "  udp://...  unix:/path  unix:@abstract  seqpacket:/path",
-            "  unixgram:/path  vsock://CID:PORT  fd:N  fd:NAME (what fd3 inherited)",
-            "options: name= backlog= mode= user= group= reuseport freebind",
-            "  v6only device= nodelay defer-accept= fastopen= keepalive",
-        ],
-    ),
-    once(
+        concat!(
+            "hold this socket; the first one is fd 3, the next one fd 4, ...\n",
+            "  :80  127.0.0.1:80  [::1]:80  tcp://...  tcp4://...  tcp6://...\n",
+            "  udp://...  unix:/path  unix:@abstract  seqpacket:/path\n",
+            "  unixgram:/path  vsock://CID:PORT  fd:N  fd:NAME (what fd3 inherited)\n",
+            "options: name=TEXT (unknown) backlog=N (the kernel's most)\n",
+            "  of a path: mode=OCTAL (the umask's) user=ID group=ID (fd3's own)\n",
+            "  of tcp and udp (off): reuseport freebind v6only device=INTERFACE\n",
+            "  of tcp (off): nodelay keepalive defer-accept=SECONDS fastopen=N",
+        ),
+    )
+    .often(),
+    opt(
         "workers",
         Some('w'),
         Some("N|auto"),
-        &["how many workers (1); auto: as many as this process may use CPUs"],
+        "how many workers (1); auto: as many as this process may use CPUs",
     ),
-    once(
+    opt(
         "protocol",
         None,
         Some("NAME[,NAME]..."),
-        &[
-            "how a worker is told of its sockets (listen): listen (LISTEN_FDS),",
-            "  plain (not at all), starter, einhorn, socketmaster, goatflap,",
+        concat!(
+            "how a worker is told of its sockets (listen): listen (LISTEN_FDS),\n",
+            "  plain (not at all), starter, einhorn, socketmaster, goatflap,\n",
             "  gograceful, goagain, nginx, php-fpm",
-        ],
+        ),
     ),
-    once(
+    opt(
         "ready",
         None,
         Some("DURATION|notify|signal"),
-        &[
-            "when a worker is ready (1s): alive for so long, or READY=1 earlier;",
-            "  notify: READY=1 (sd_notify) only; signal: it signals fd3, and",
+        concat!(
+            "when a worker is ready (1s): alive for so long, or READY=1 earlier;\n",
+            "  notify: READY=1 (sd_notify) only; signal: it signals fd3, and\n",
             "  workers start one after the other",
-        ],
+        ),
     ),
-    once(
+    opt(
         "start-timeout",
         None,
         Some("DURATION|none"),
-        &["how long ready may take with --ready notify or signal (30s)"],
+        "how long ready may take with --ready notify or signal (30s)",
     ),
-    once(
+    opt(
         "restart",
         None,
         Some("always|on-failure|never"),
-        &["which workers are started again (always)"],
+        "which workers are started again (always)",
     ),
-    once(
+    opt(
         "backoff",
         None,
         Some("MIN..MAX"),
-        &["the wait before a crashed worker's restart, doubling (100ms..30s)"],
+        concat!(
+            "the wait before an ended worker's restart (100ms..30s): doubles, is up\n",
+            "  to a quarter longer by chance, starts over after 10 s of being ready",
+        ),
     ),
-    once(
+    opt(
         "respawn-limit",
         None,
         Some("N/TIME|none"),
-        &["more restarts of one slot than this, and fd3 gives up (5/60s)"],
+        "more restarts of a slot, after clean exits too: fd3 gives up (5/60s)",
     ),
-    once("stop-signal", None, Some("SIGNAL"), &["what tells a worker to stop (TERM)"]),
-    once(
+    opt("stop-signal", None, Some("SIGNAL"), "what tells a worker to stop (TERM)"),
+    opt(
         "stop-timeout",
         None,
         Some("DURATION|none"),
-        &["how long a stop may take before workers are killed (8s)"],
+        "how long a stop may take before workers are killed (8s)",
     ),
-    once(
+    opt(
         "stdin",
         None,
         Some("inherit|null"),
-        &["a worker's stdin (inherit with one worker, null with more)"],
+        "a worker's stdin (inherit with one worker, null with more)",
     ),
-    once(
-        "parent-death",
-        None,
-        Some("SIGNAL|none"),
-        &["what a worker gets if fd3 is killed (TERM)"],
-    ),
-    often(
+    opt("parent-death", None, Some("SIGNAL|none"), "what a worker gets if fd3 is killed (TERM)"),
+    opt(
         "on",
         None,
         Some("SIGNAL=ACTION"),
-        &[
-            "what fd3 does on a signal: stop, drain (no time limit), stop-now,",
+        concat!(
+            "what fd3 does on a signal: stop, drain (no time limit), stop-now,\n",
             "  ignore, forward, forward:SIGNAL, reload, upgrade, up, down",
-        ],
-    ),
-    once(
+        ),
+    )
+    .often(),
+    opt(
         "config",
         None,
         Some("FILE"),
-        &["read options from a file, one a line without the dashes: listen :80"],
+        concat!(
+            "read options from a file, one a line without the dashes: workers 2\n",
+            "  or workers=2; # begins a comment line; what the command line gives,\n",
+            "  --listen and --on too, replaces all such lines of the file",
+        ),
     ),
-    once("log", None, Some("text|json"), &["how log lines on stderr look (text)"]),
-    once("quiet", Some('q'), None, &["log errors only"]),
-    once("verbose", Some('v'), None, &["log every start, readiness, exit and stop"]),
-    once("help", Some('h'), None, &["show this"]),
+    opt("log", None, Some("text|json"), "how log lines on stderr look (text)"),
+    opt("quiet", Some('q'), None, "log errors only"),
+    opt("verbose", Some('v'), None, "log every start, readiness, exit and stop"),
+    opt("help", Some('h'), None, "show this"),
 ];
 
 /// The option of this long name.

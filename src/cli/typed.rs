@@ -88,7 +88,8 @@ pub(super) fn command_line(
     Ok(typed)
 }
 
-/// Takes a configuration file apart: an option a line, without the dashes; `#` begins a comment line.
+/// Takes a configuration file apart: an option a line, without the dashes, `workers 2` or `workers=2`;
+/// `#` begins a comment line.
 pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<Typed, Error> {
     let mut typed = Typed::default();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -97,15 +98,19 @@ pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<
             continue;
         }
         let place = || format!("--config {}, line {number}", name.to_string_lossy());
-        let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-        let (long, value) = line.split_at(end);
+        let divides = |byte: &u8| *byte == b'=' || byte.is_ascii_whitespace();
+        let (long, rest) = line.split_at(line.iter().position(divides).unwrap_or(line.len()));
         let long = String::from_utf8_lossy(long);
-        let value = value.trim_ascii();
+        let rest = rest.trim_ascii();
         let known = by_long(table, &long).filter(|opt| !matches!(opt.long, "config" | "help"));
         let Some(opt) = known else {
             let wrong =
                 format!("\"{long}\": unknown option; accepted: long options without dashes");
             return Err(Error::usage(place(), wrong));
+        };
+        let value = match opt.value {
+            Some(_) => rest.strip_prefix(b"=").unwrap_or(rest).trim_ascii(),
+            None => rest,
         };
         if opt.value.is_some() == value.is_empty() {
             let wrong = match opt.value {

@@ -146,7 +146,10 @@ fn is_port_zero(address: &Address) -> bool {
 fn level(fact: &Fact) -> Level {
     match fact {
         Fact::Started { .. } | Fact::Ready { .. } => Level::Info,
-        Fact::NotStarted { next: Next::GiveUp(StopReason::CannotStart), .. } => Level::Error,
+        // What ends fd3, and tells the status that it ends with.
+        Fact::NotStarted { next: Next::GiveUp(_), .. }
+        | Fact::Exited { next: Next::GiveUp(_), .. }
+        | Fact::Replaced { next: Next::GiveUp(_), .. } => Level::Error,
         Fact::Exited { next: Next::Asked, .. } => Level::Info,
         Fact::Exited { next: Next::Rest, status: Status::Exited(0), .. } => Level::Info,
         Fact::NotStarted { .. } | Fact::Exited { .. } => Level::Warn,
@@ -202,18 +205,7 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             line("what a worker left behind did not stop in time, killed").number("group", group)
         }
         Fact::ListenersDown => line("no worker is started until the listeners are whole again"),
-        Fact::Stopping { why, workers } => match why {
-            StopReason::Signal(signal) => line("stopping")
-                .text("signal", &signal_name::name(*signal))
-                .number("workers", workers),
-            StopReason::RespawnLimit(slot) => {
-                line("giving up: too many restarts").number("slot", slot).number("workers", workers)
-            }
-            StopReason::CannotStart => line("giving up: cannot start").number("workers", workers),
-            StopReason::ListenerDead => {
-                line("giving up: a listener cannot be replaced").number("workers", workers)
-            }
-        },
+        Fact::Stopping { why, workers } => stopping(*why, line).number("workers", workers),
         Fact::StoppingNow { workers } => {
             line("stopping at once, workers are killed").number("workers", workers)
         }
@@ -223,6 +215,15 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             line("worker's listener is dead, replacing it").number("slot", slot).number("pid", pid),
             *next,
         ),
+    }
+}
+
+fn stopping(why: StopReason, line: impl FnOnce(&str) -> LogLine) -> LogLine {
+    match why {
+        StopReason::Signal(signal) => line("stopping").text("signal", &signal_name::name(signal)),
+        StopReason::RespawnLimit(slot) => line("giving up: too many restarts").number("slot", slot),
+        StopReason::CannotStart => line("giving up: cannot start"),
+        StopReason::ListenerDead => line("giving up: a listener cannot be replaced"),
     }
 }
 

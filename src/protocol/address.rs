@@ -203,14 +203,12 @@ fn ip_and_port(scheme: &str, rest: &str) -> Result<(Ip, u16), Wrong> {
             None => return Err(Wrong(no_port(scheme, rest))),
         },
         None if host.is_empty() => any(scheme),
-        None if host.contains(':') => {
+        None if v6(host).is_ok() => {
             return Err(Wrong(format!("IPv6 without brackets; accepted: [{host}]:{port}")));
         }
         None => match host.parse() {
             Ok(addr) => Ip::V4(addr),
-            Err(_) => {
-                return Err(Wrong(format!("host \"{host}\"; accepted: numeric addresses only")));
-            }
+            Err(_) => return Err(no_host(format_args!("{host}"))),
         },
     };
     match (&ip, scheme) {
@@ -255,8 +253,12 @@ fn v6(inside: &str) -> Result<Ip, Wrong> {
     };
     match addr.parse() {
         Ok(addr) => Ok(Ip::V6 { addr, scope }),
-        Err(_) => Err(Wrong(format!("host \"[{addr}]\"; accepted: numeric addresses only"))),
+        Err(_) => Err(no_host(format_args!("[{addr}]"))),
     }
+}
+
+fn no_host(host: fmt::Arguments<'_>) -> Wrong {
+    Wrong(format!("host \"{host}\"; accepted: a numeric IPv4 address, [IPv6], or none"))
 }
 
 /// Digits only: no sign, no blank.

@@ -154,6 +154,7 @@ fn a_command_that_cannot_run_is_told_once_however_many_workers() {
     elf.resize(4096, 0);
     std::fs::write(folder.file("arm", "", 0o755), elf).expect("the folder is ours");
     folder.file("plain", "hello", 0o644);
+    folder.file("pla in", "hello", 0o644);
     folder.file("no-shebang", "echo hello\n", 0o755);
     folder.file("no-interpreter", "#!/no/such/shell\n", 0o755);
     folder.file("empty", "", 0o755);
@@ -167,6 +168,7 @@ fn a_command_that_cannot_run_is_told_once_however_many_workers() {
         ("plain/x", 127, "not a directory"),
         ("no-interpreter", 127, "its interpreter does not exist"),
         ("plain", 126, "permission denied"),
+        ("pla in", 126, "permission denied"),
         ("folder", 126, "is a directory"),
         ("no-shebang", 126, format),
         ("empty", 126, format),
@@ -180,12 +182,16 @@ fn a_command_that_cannot_run_is_told_once_however_many_workers() {
     for workers in ["1", "5"] {
         for (name, status, why) in table {
             let path = folder.path(name);
-            let said = format!("cannot execute {path}: {why}");
+            let quote = if name.contains(' ') { "\"" } else { "" };
+            let said = format!("cannot execute {quote}{path}{quote}: {why}");
             refused(&["run", "-w", workers, "-l", &listen, &path], status, &said);
             assert_eq!(entries(&folder), before, "{name}");
         }
     }
-    let special: [(&str, i32, &str); 4] = [
+    let hint = "it is one word: drop the quotes, or use sh -c";
+    let line = format!("cannot execute \"sleep 4\": not found in PATH; {hint}");
+    let special: [(&str, i32, &str); 5] = [
+        ("sleep 4", 127, &line),
         ("", 127, "cannot execute \"\": the command's name is empty"),
         ("no-such-program", 127, "cannot execute no-such-program: not found in PATH"),
         ("-", 127, "cannot execute -: not found in PATH"),

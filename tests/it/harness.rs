@@ -17,6 +17,14 @@ pub const PATIENCE: Duration = Duration::from_secs(100);
 /// The program under test.
 pub const FD3: &str = env!("CARGO_BIN_EXE_fd3");
 
+/// The server of examples/.
+pub fn http_server() -> String {
+    let folder = Path::new(FD3).parent().expect("it lies in a folder");
+    let server = folder.join("examples/http_server");
+    assert!(server.exists(), "{server:?} is not built: run the whole `cargo test`");
+    server.into_os_string().into_string().expect("the path is text")
+}
+
 /// A running fd3 (or any other program), killed with all its workers when dropped.
 pub struct Fd3 {
     child: Child,

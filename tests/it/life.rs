@@ -44,6 +44,14 @@ fn a_crash_loop_is_given_up_with_the_last_status() {
 }
 
 #[test]
+fn clean_exits_are_restarts_that_count() {
+    let mut fd3 = run(&["--backoff", "1ms..2ms", "--respawn-limit", "3/60s", "--", "true"]);
+    assert_eq!(fd3.exit(), 0);
+    assert_eq!(fd3.count("status=0"), 4, "{}", fd3.log());
+    assert_eq!(fd3.count("giving up: too many restarts"), 1, "{}", fd3.log());
+}
+
+#[test]
 fn a_worker_deaf_to_term_is_killed_with_its_group() {
     let script = "trap '' TERM; sleep 1000 & echo child $!; wait; sleep 1000";
     let mut fd3 = run(&["--stop-timeout", "100ms", "--", "sh", "-c", script]);

@@ -9,12 +9,11 @@
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{FD3, Fd3, PATIENCE, field, kill, run};
+use crate::harness::{Fd3, PATIENCE, field, http_server, kill, run};
 
 const KILLS: usize = 20;
 /// Clients by what they ask for, and how many requests they make on one connection.
@@ -36,12 +35,8 @@ const PROMPT: Duration = Duration::from_secs(1);
 
 /// The server as workers of fd3, all of them ready.
 fn serve(workers: &str, words: &[&str]) -> Fd3 {
-    let folder = Path::new(FD3).parent().expect("it lies in a folder");
-    let server = folder.join("examples/http_server");
-    assert!(server.exists(), "{server:?} is not built: run the whole `cargo test`");
-    let server = server.to_str().expect("the path is text");
     let always = ["-l", "127.0.0.1:0", "--ready", "notify", "-w", workers];
-    run(&[&always, words, &["--", server]].concat())
+    run(&[&always, words, &["--", &http_server()]].concat())
 }
 
 const QUICK: [&str; 4] = ["--backoff", "1ms..1ms", "--respawn-limit", "none"];

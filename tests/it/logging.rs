@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::harness::{
     FD3, Fd3, Folder, children, code, command, kill, output, run, stderr_of, until,
 };
+use crate::refused::refused;
 use crate::world::{can_unshare, python, shell};
 
 /// Python gives fd3 a stderr that is made by `make`, which leaves it in `made`; then becomes `$@`.
@@ -180,6 +181,13 @@ fn json_lines_are_json_whatever_they_tell() {
     let crash = ["--", "sh", "-c", "rm -f \"$0\"; exit 9", &folder.path(odd)];
     let mut fd3 = run(&[&words[..], &crash].concat());
     assert_eq!(fd3.exit(), 9);
+    let told = parsed(&fd3.log());
+    assert!(told.contains("giving up: too many restarts|0|None"), "{told}");
+    assert!(told.contains("|unix:"), "{told}");
+}
+
+/// What python makes of JSON lines: message, slot and address of each.
+fn parsed(lines: &str) -> String {
     let script = "
 import json, sys
 for line in sys.stdin.buffer.read().decode('utf-8').split('\\n'):
@@ -188,19 +196,63 @@ for line in sys.stdin.buffer.read().decode('utf-8').split('\\n'):
         assert list(o)[:3] == ['time', 'level', 'message'] and isinstance(o['time'], float), line
         assert o['level'] in ('error', 'warn', 'notice', 'info'), line
         print(o['message'], o.get('slot'), o.get('address'), sep='|')";
-    let file = folder.file("log", &fd3.log(), 0o600);
+    let folder = Folder::new();
+    let file = folder.file("log", lines, 0o600);
     let mut python = command(python());
     python.args(["-I", "-X", "utf8", "-c", script]);
     python.stdin(std::fs::File::open(file).expect("it is there"));
     let output = python.output().expect("python starts");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}\n{}", fd3.log(), stderr_of(&output));
-    assert!(told.contains("giving up: too many restarts|0|None"), "{told}");
-    assert!(told.contains("|unix:"), "{told}");
-    assert!(
-        fd3.log().lines().all(|line| line.starts_with('{') && line.ends_with('}')),
-        "{}",
-        fd3.log()
+    assert!(output.status.success(), "{lines}\n{}", stderr_of(&output));
+    assert!(lines.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{lines}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_start_that_fails_is_told_in_json_too() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = format!("tcp://{}", taken.local_addr().expect("it is bound"));
+    let file = folder.file("conf", "log json\nworkers 0\n", 0o644);
+    let cannot_bind = format!("cannot bind {taken}: address in use");
+    let bad_line = format!("--config {file}, line 2: workers \"0\": accepted: 1 to 10000, or auto");
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["--log", "json", "-l", &taken, "true"], 125, &cannot_bind),
+        (&["--log", "json", "a\"b"], 127, "cannot execute a\"b: not found in PATH"),
+        (&["--log", "json", "/"], 126, "cannot execute /: is a directory"),
+        (
+            &["--log=json", "-q"],
+            2,
+            "COMMAND: missing; accepted: fd3 run [OPTIONS] [--] COMMAND [ARG]...",
+        ),
+        (
+            &["--restart", "x", "--log", "json", "true"],
+            2,
+            "--restart \"x\": accepted: always, on-failure, never",
+        ),
+        (
+            &["--log", "json", "--config", "/nope", "true"],
+            2,
+            "cannot read --config \"/nope\": no such file or directory",
+        ),
+        (&["--config", &file, "true"], 2, &bad_line),
+    ];
+    for (words, status, said) in table {
+        let output = output(&[&["run"], *words].concat());
+        let stderr = stderr_of(&output);
+        assert_eq!(code(output.status), *status, "{stderr}");
+        assert!(stderr.contains(",\"level\":\"error\",\"message\":\""), "{stderr}");
+        assert_eq!(parsed(&stderr), format!("{said}|None|None\n"));
+    }
+    // What cannot be taken apart may not have told its format yet.
+    refused(
+        &["run", "--log", "json", "--bogus"],
+        2,
+        "--bogus: unknown option; \"fd3 help run\" lists them",
+    );
+    refused(
+        &["run", "--log", "x", "-w", "0", "true"],
+        2,
+        "--workers \"0\": accepted: 1 to 10000, or auto",
     );
 }
 
@@ -209,7 +261,7 @@ fn quiet_tells_errors_verbose_tells_all() {
     let script =
         ["--backoff", "1ms..1ms", "--respawn-limit", "1/60s", "-l", "127.0.0.1:0", "--", "false"];
     let table: &[(&[&str], &[&str])] = &[
-        (&["-q"], &["giving up"]),
+        (&["-q"], &["worker exited", "giving up"]),
         (&[], &["listening", "worker exited", "worker exited", "giving up"]),
         (
             &["-v"],
@@ -232,6 +284,10 @@ fn quiet_tells_errors_verbose_tells_all() {
         for (line, beginning) in lines.iter().zip(*expected) {
             assert!(line.starts_with(&format!("fd3: {beginning}")), "{line}");
         }
+        // What fd3 ends with is told however quiet it is to be.
+        let last = stderr.lines().rfind(|line| line.contains("worker exited"));
+        let last = last.expect("there is one");
+        assert!(last.contains(" status=1 ") && last.ends_with(" restart=given-up"), "{last}");
     }
 }
 

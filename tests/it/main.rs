@@ -4,9 +4,12 @@
 mod auto;
 mod bad_input;
 mod bad_start;
+mod config;
 mod descriptors;
+mod example;
 mod guard;
 mod harness;
+mod help;
 mod leftovers;
 mod life;
 mod load;

@@ -250,7 +250,13 @@ fn a_shrunk_backlog_is_seen_and_repaired() {
         let from = listeners.all[index].backlog;
         socket::listen(listeners.all[index].fd.as_fd(), 1).expect("listen");
         let what = What::BacklogShrunk { from, to: 1 };
-        let damage = Damage { listener: index, what, repaired: Ok(()), replaced_socket: false };
+        let damage = Damage {
+            listener: index,
+            what,
+            repaired: Ok(()),
+            replaced_socket: false,
+            again: false,
+        };
         assert_eq!(listeners.check(), [damage]);
         assert_eq!(listeners.check(), []);
         assert_eq!(listeners.all[index].queue().map(|queue| queue.max), Some(from as u32));
@@ -277,6 +283,7 @@ fn a_listener_that_was_shut_down_is_replaced() {
                 what: What::ShutDown,
                 repaired: Ok(()),
                 replaced_socket: true,
+                again: false,
             };
             assert_eq!(listeners.check(), [damage], "{index}");
             assert_eq!(listeners.check(), []);
@@ -315,7 +322,8 @@ fn an_unlinked_path_wakes_us_and_comes_back() {
     let dir = TempDir::new();
     let path = dir.file("x");
     let mut listeners = open(&[&format!("unix:{path}")]).expect("open");
-    let damage = |what| Damage { listener: 0, what, repaired: Ok(()), replaced_socket: false };
+    let damage =
+        |what| Damage { listener: 0, what, repaired: Ok(()), replaced_socket: false, again: false };
     let readable = |listeners: &Listeners| {
         let watch = listeners.watch().expect("inotify");
         let flags = rustix::event::PollFlags::IN;
