@@ -45,6 +45,11 @@ pub struct Rules {
     pub respawn_limit: Option<RespawnLimit>,
     pub stop_signal: Signal,
     pub stop_timeout: Option<Millis>,
+    pub surge: Surge,
+    /// How long the old and the new worker both accept before the old one is told to stop.
+    pub overlap: Millis,
+    /// How long a replaced worker may take to finish.
+    pub drain_timeout: Option<Millis>,
     pub reactions: Reactions,
 }
 
@@ -57,6 +62,15 @@ pub enum Readiness {
     Notify(Option<Millis>),
     /// It sends fd3 a signal, within this time where one is set; READY=1 counts as well.
     Signal(Option<Millis>),
+}
+
+/// How many workers above the number of slots may exist while a reload runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Surge {
+    /// A whole new generation beside the old one.
+    All,
+    /// Slot by slot; with 0 the old worker goes before the new one comes.
+    AtMost(u32),
 }
 
 /// Which exits that nobody asked for are followed by a restart.

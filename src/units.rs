@@ -63,6 +63,10 @@ impl fmt::Display for SlotId {
     }
 }
 
+/// Somebody who asked for something and waits for the answer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Asker(pub u64);
+
 /// All workers started by the same load; counts from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Generation(pub u32);

@@ -8,7 +8,7 @@ use super::typed::{Given, Typed, c_string};
 use crate::error::Error;
 use crate::plan::{
     Backoff, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan, RESPAWN_COUNT_MAX, Reaction,
-    Reactions, Readiness, RespawnLimit, Restart, Rules, Stdin, WORKERS_MAX, Workers,
+    Reactions, Readiness, RespawnLimit, Restart, Rules, Stdin, Surge, WORKERS_MAX, Workers,
 };
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
 use crate::protocol::address::{self, Listen};
@@ -44,6 +44,9 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
         respawn_limit: or(typed, "respawn-limit", Some(limit), respawn_limit)?,
         stop_signal: or(typed, "stop-signal", Signal(libc::SIGTERM), signal)?,
         stop_timeout: or(typed, "stop-timeout", stop_timeout, timeout)?,
+        surge: or(typed, "surge", Surge::All, surge)?,
+        overlap: or(typed, "overlap", Millis::seconds(2), span)?,
+        drain_timeout: or(typed, "drain-timeout", Some(Millis::seconds(60)), timeout)?,
         reactions: reactions(typed)?,
     })
 }
@@ -183,6 +186,22 @@ fn respawn_limit(given: &Given) -> Result<Option<RespawnLimit>, Error> {
                 .wrong(format_args!("accepted: N/TIME (5/60s) with N from 0 to {most}, or none")))
         }
     }
+}
+
+fn surge(given: &Given) -> Result<Surge, Error> {
+    let wrong = || given.wrong(format_args!("accepted: all, or 0 to {WORKERS_MAX}"));
+    match given.text()? {
+        "all" => Ok(Surge::All),
+        number => {
+            let number = whole(number).filter(|number| *number <= WORKERS_MAX);
+            number.map(Surge::AtMost).ok_or_else(wrong)
+        }
+    }
+}
+
+fn span(given: &Given) -> Result<Millis, Error> {
+    duration::parse(given.text()?)
+        .ok_or_else(|| given.wrong(format_args!("accepted: {}", duration::ACCEPTED)))
 }
 
 fn timeout(given: &Given) -> Result<Option<Millis>, Error> {

@@ -113,6 +113,27 @@ pub(super) const RUN: &[Opt] = &[
         "how long a stop may take before workers are killed (8s)",
     ),
     opt(
+        "surge",
+        None,
+        Some("all|K"),
+        concat!(
+            "how many workers more there may be during a reload (all): all starts a\n",
+            "  whole new generation; K replaces slot by slot; 0 stops each first",
+        ),
+    ),
+    opt(
+        "overlap",
+        None,
+        Some("DURATION"),
+        "how long old and new both serve before the old is told to stop (2s)",
+    ),
+    opt(
+        "drain-timeout",
+        None,
+        Some("DURATION|none"),
+        "how long a replaced worker may take to finish before it is killed (60s)",
+    ),
+    opt(
         "stdin",
         None,
         Some("inherit|null"),

@@ -9,7 +9,7 @@ use crate::plan::{Level, LogPlan};
 use crate::protocol::address::Address;
 use crate::protocol::log_line::LogLine;
 use crate::protocol::signal_name;
-use crate::supervisor::{Fact, Next, Status, StopReason};
+use crate::supervisor::{Fact, Next, Outcome, Status, StopReason};
 use crate::sys::clock;
 use crate::sys::stderr::Stderr;
 use crate::units::{Pid, Signal, SlotId};
@@ -160,6 +160,9 @@ fn level(fact: &Fact) -> Level {
             Level::Error
         }
         Fact::Stopping { .. } => Level::Info,
+        Fact::Reloading { .. } => Level::Info,
+        Fact::ReloadEnded { outcome: Outcome::Done { .. } | Outcome::Stopped, .. } => Level::Notice,
+        Fact::ReloadEnded { .. } => Level::Error,
         Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replaced { .. } => {
             Level::Warn
         }
@@ -201,6 +204,10 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         Fact::Abandoned { slot, pid } => {
             line("worker outlives SIGKILL, left behind").number("slot", slot).number("pid", pid)
         }
+        Fact::Reloading { generation } => line("reloading").number("generation", generation),
+        Fact::ReloadEnded { generation, outcome } => {
+            ended(outcome, line).number("generation", generation)
+        }
         Fact::LeftoversKilled { group } => {
             line("what a worker left behind did not stop in time, killed").number("group", group)
         }
@@ -215,6 +222,19 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             line("worker's listener is dead, replacing it").number("slot", slot).number("pid", pid),
             *next,
         ),
+    }
+}
+
+fn ended(outcome: &Outcome, line: impl FnOnce(&str) -> LogLine) -> LogLine {
+    match outcome {
+        Outcome::Done { after, .. } => line("reloaded").span("after", *after),
+        Outcome::Refused { error } => {
+            line("reload refused, nothing is changed").text("error", &error.to_string())
+        }
+        Outcome::RolledBack { why } => {
+            line("reload rolled back, the old generation goes on").text("why", &why.to_string())
+        }
+        Outcome::Stopped => line("reload ended by a stop"),
     }
 }
 

@@ -5,11 +5,13 @@
 //! before children's ends, so that what a worker said or did last still counts.
 
 mod children;
+mod control;
 mod cpus;
 mod guard;
 mod launch;
 mod listen;
 mod listeners;
+mod load;
 mod log;
 mod setup;
 mod token;
@@ -119,6 +121,9 @@ impl EventLoop {
         match action {
             Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
             Action::Signal { pid, signal, to } => self.send(pid, signal, to),
+            Action::Load { generation } => return Some(self.load(generation)),
+            Action::Forget { generation } => self.forget(generation),
+            Action::Answer { asker, outcome } => self.answer(asker, &outcome),
             Action::SignalLeftovers { group, signal } => {
                 return self.signal_leftovers(group, signal);
             }

@@ -1,10 +1,14 @@
 //! The whole vocabulary of the seam between the supervisor and the world: facts come in as [`Event`]s,
 //! wishes go out as [`Action`]s, and what a reader of the log should know goes out as [`Fact`]s.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::fmt;
 
 use crate::error::Error;
-use crate::units::{Generation, Millis, Pid, Signal, SlotId};
+use crate::plan::Rules;
+use crate::protocol::signal_name;
+use crate::units::{Asker, Generation, Millis, Pid, Signal, SlotId};
 
 /// A fact. Late, doubled and unknown facts are legal and change nothing.
 #[derive(Clone, Debug)]
@@ -22,6 +26,12 @@ pub enum Event {
     Exited { pid: Pid, status: Status },
     /// A worker says that it serves.
     Ready { pid: Pid },
+    /// Somebody asks for a reload, and waits for its `Answer`.
+    ReloadAsked { asker: Asker },
+    /// The answer to [`Action::Load`]: the new generation can be started, by these rules.
+    Loaded { rules: Box<Rules> },
+    /// The answer to [`Action::Load`]: something is wrong with it.
+    LoadFailed { error: Error },
     /// A signal was sent to fd3.
     Signalled { signal: Signal, sender: Sender },
     /// A worker is reaped, and nobody of its group is left that fd3 could know of. Follows every exit: at
@@ -68,6 +78,20 @@ pub enum Action {
     Spawn {
         slot: SlotId,
         generation: Generation,
+    },
+    /// Read anew what the next generation is started from, and keep the former ones. Answered by `Loaded`
+    /// or `LoadFailed` before any other event.
+    Load {
+        generation: Generation,
+    },
+    /// No worker of this generation will be started any more.
+    Forget {
+        generation: Generation,
+    },
+    /// The reload that somebody asked for has ended.
+    Answer {
+        asker: Asker,
+        outcome: Outcome,
     },
     Signal {
         pid: Pid,
@@ -160,12 +184,47 @@ pub enum Fact {
     SignalIgnored {
         signal: Signal,
     },
+    /// A reload begins: the new generation is being started.
+    Reloading {
+        generation: Generation,
+    },
+    /// A reload ended.
+    ReloadEnded {
+        generation: Generation,
+        outcome: Outcome,
+    },
     /// A worker was told to stop because its listener is dead.
     Replaced {
         slot: SlotId,
         pid: Pid,
         next: Next,
     },
+}
+
+/// What came of a reload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The new generation serves.
+    Done { generation: Generation, after: Millis },
+    /// What it would have been started from is broken: nothing was changed.
+    Refused { error: Error },
+    /// A new worker failed: the new ones are stopped, the old ones go on.
+    RolledBack { why: Failure },
+    /// A stop came first.
+    Stopped,
+}
+
+/// Why a reload was rolled back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// A new worker never came to be.
+    NotStarted { slot: SlotId, error: Error },
+    /// A new worker ended, however it did, before it took over.
+    Exited { slot: SlotId, pid: Pid, status: Status, uptime: Millis },
+    /// A new worker was not ready in time.
+    NotReady { slot: SlotId, pid: Pid, after: Millis },
+    /// A listener died.
+    Listener,
 }
 
 /// Why fd3 stops.
@@ -191,4 +250,26 @@ pub enum Next {
     Rest,
     /// fd3 gives up.
     GiveUp(StopReason),
+}
+
+/// In one line, for the log and for who asked.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotStarted { slot, error } => write!(f, "slot {slot}: {error}"),
+            Failure::Exited { slot, pid, status, uptime } => match status {
+                Status::Exited(code) => {
+                    write!(f, "slot {slot}: worker {pid} exited with status {code} after {uptime}")
+                }
+                Status::Killed(signal) => {
+                    let name = signal_name::name(*signal);
+                    write!(f, "slot {slot}: worker {pid} was killed by {name} after {uptime}")
+                }
+            },
+            Failure::NotReady { slot, pid, after } => {
+                write!(f, "slot {slot}: worker {pid} was not ready within {after}")
+            }
+            Failure::Listener => f.write_str("a listener died"),
+        }
+    }
 }

@@ -30,7 +30,9 @@ mod worker;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-pub use self::event::{Action, Actions, Event, Fact, Next, Sender, Status, StopReason, Target};
+pub use self::event::{
+    Action, Actions, Event, Fact, Failure, Next, Outcome, Sender, Status, StopReason, Target,
+};
 
 use self::agenda::{Agenda, Due};
 use self::backoff::Chance;
@@ -145,6 +147,7 @@ impl Supervisor {
             Event::Exited { pid, status } => self.exited(now, pid, status, out),
             Event::Ready { pid } => self.ready(now, pid, out),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
+            Event::ReloadAsked { .. } | Event::Loaded { .. } | Event::LoadFailed { .. } => {}
             Event::GroupGone { group } => self.group_gone(group),
             Event::ListenerReplaced => self.listener_replaced(now, out),
             Event::ListenerDead => self.listener_dead(now, out),

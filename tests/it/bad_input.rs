@@ -82,6 +82,15 @@ const ROWS: &[Row] = &[
     row("stop-timeout", "DURATION|none", "1s", &["", "x", "-1s", "367d", "None"], |_| {
         format!("accepted: {TIME}, or none")
     }),
+    row("surge", "all|K", "2", &["", "x", "All", "-1", "10001", "1.5"], |_| {
+        "accepted: all, or 0 to 10000".into()
+    }),
+    row("overlap", "DURATION", "1s", &["", "x", "-1s", "367d", "none"], |_| {
+        format!("accepted: {TIME}")
+    }),
+    row("drain-timeout", "DURATION|none", "1s", &["", "x", "-1s", "367d", "None"], |_| {
+        format!("accepted: {TIME}, or none")
+    }),
     row("stdin", "inherit|null", "null", &["", "x", "/dev/null"], |_| {
         "accepted: inherit, null".into()
     }),

@@ -25,6 +25,7 @@ impl World {
             }
             // The worker itself is dead; what it left behind is deaf.
             Action::Signal { .. } | Action::CloseListeners => {}
+            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => {}
             Action::Say(Fact::Abandoned { pid, .. }) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.life = Life::Abandoned;

@@ -1,6 +1,6 @@
 //! What chance finds too seldom to be relied on, told step by step.
 
-use fd3::plan::{Backoff, Reactions, Readiness, Restart, Rules};
+use fd3::plan::{Backoff, Reactions, Readiness, Restart, Rules, Surge};
 use fd3::supervisor::{Action, Actions, Event, Fact, Status, Supervisor};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
@@ -24,6 +24,9 @@ impl Tale {
             respawn_limit: None,
             stop_signal: Signal(libc::SIGTERM),
             stop_timeout,
+            surge: Surge::All,
+            overlap: Millis(0),
+            drain_timeout: None,
             reactions: Reactions::default(),
         };
         let mut tale = Tale { supervisor: Supervisor::new(rules, 1, 1), now: Millis(0) };

@@ -123,6 +123,7 @@ impl Laws {
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
             Event::Spawned { .. } | Event::SpawnFailed { .. } => {}
+            Event::ReloadAsked { .. } | Event::Loaded { .. } | Event::LoadFailed { .. } => {}
             Event::Ready { .. } | Event::TimePassed => {}
         }
         Ok(())
@@ -185,6 +186,7 @@ impl Laws {
                 }
                 self.signal(now, *pid, *signal, *to)
             }
+            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => Ok(()),
             Action::SignalLeftovers { group, signal } => self.kills_group(now, *group, *signal),
             Action::MendListeners => match self.closed {
                 None => Ok(()),
@@ -287,6 +289,7 @@ impl Laws {
             Fact::StopTimedOut { .. } | Fact::Stopping { .. } => return Ok(()),
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
+            Fact::Reloading { .. } | Fact::ReloadEnded { .. } => return Ok(()),
         };
         if let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize))
             && let Some((before, ..)) = place.promise.replace((now, wait, blamed))

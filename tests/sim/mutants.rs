@@ -227,6 +227,9 @@ impl Subject {
             Action::Signal { pid, signal, to } => self.signals(mutant, pid, signal, to, out),
             Action::SignalLeftovers { .. } if mutant == Mutant::NeverKillsLeftovers => {}
             Action::MendListeners if mutant == Mutant::NeverMends => {}
+            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => {
+                out.push_back(action)
+            }
             Action::SignalLeftovers { .. } | Action::MendListeners => out.push_back(action),
             Action::CloseListeners => match mutant {
                 Mutant::KeepsListeners => {}

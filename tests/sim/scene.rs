@@ -1,6 +1,6 @@
 //! What one world is like: the operator's rules, and how well its processes and its kernel behave.
 
-use fd3::plan::{Backoff, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules};
+use fd3::plan::{Backoff, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Surge};
 use fd3::units::{Millis, Signal};
 
 use crate::rng::Rng;
@@ -108,6 +108,9 @@ fn rules(rng: &mut Rng) -> Rules {
         respawn_limit: rng.percent(35).then_some(limit),
         stop_signal: Signal(rng.pick([libc::SIGTERM, libc::SIGTERM, libc::SIGINT, libc::SIGUSR2])),
         stop_timeout: rng.pick([None, Some(0), Some(1), Some(100), Some(8_000)]).map(Millis),
+        surge: Surge::All,
+        overlap: Millis(0),
+        drain_timeout: None,
         reactions: reactions(rng),
     }
 }

@@ -99,6 +99,7 @@ impl Seen {
             Fact::Stopping { why: StopReason::ListenerDead, .. } => {
                 self.note(Sight::OutageGivenUp);
             }
+            Fact::Reloading { .. } | Fact::ReloadEnded { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }
     }

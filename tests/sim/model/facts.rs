@@ -36,6 +36,7 @@ impl Model {
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::ListenerReplaced => self.listener_replaced(now),
             Event::ListenerDead => self.listener_dead(now),
+            Event::ReloadAsked { .. } | Event::Loaded { .. } | Event::LoadFailed { .. } => {}
             Event::TimePassed => self.time_passed(now),
         }
         Ok(())
@@ -57,6 +58,7 @@ impl Model {
         let asked = match action {
             Action::Spawn { slot, .. } => self.spawn(*slot),
             Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
+            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => false,
             Action::SignalLeftovers { group, signal } => {
                 signal.0 == libc::SIGKILL && take(&mut self.due.kill_group, group)
             }
@@ -114,6 +116,7 @@ impl Model {
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
             Fact::LeftoversKilled { group } => take(&mut self.due.say_killed, group),
+            Fact::Reloading { .. } | Fact::ReloadEnded { .. } => false,
             Fact::ListenersDown => core::mem::take(&mut self.due.down),
             Fact::Stopping { .. } | Fact::StoppingNow { .. } => self.stop.is_some(),
             Fact::SignalIgnored { .. } => true,
