@@ -182,7 +182,7 @@ const NAMES: &[(i32, &str)] = &[
     (libc::ENETDOWN, "network is down"),
     (libc::ENOBUFS, "no buffer space available"),
     (libc::ECONNREFUSED, "connection refused"),
-    (libc::ENODATA, "no data, and nobody who writes any"),
+    (libc::ENODATA, "no data, and no writer"),
     (libc::ETIMEDOUT, "timed out"),
     (libc::ELIBBAD, "corrupted shared library"),
     (libc::EDQUOT, "disk quota exceeded"),

@@ -49,7 +49,11 @@ fn page(head: &str, options: &[Opt], tail: &str) -> String {
     let mut page = head.to_string();
     for opt in options {
         match opt.short {
-            Some(short) => page.extend([' ', ' ', '-', short, ',', ' ']),
+            Some(short) => {
+                page.push_str("  -");
+                page.push(short);
+                page.push_str(", ");
+            }
             None => page.push_str("      "),
         }
         page.extend(["--", opt.long]);

@@ -59,7 +59,7 @@ fn a_pipe_is_waited_for_and_read_to_its_end() {
     let fifo = folder.path("fifo");
     assert!(command("mkfifo").arg(&fifo).status().expect("it is there").success());
     // Nobody writes: to wait would be deaf to every signal.
-    let said = format!("cannot read --config \"{fifo}\": no data, and nobody who writes any");
+    let said = format!("cannot read --config \"{fifo}\": no data, and no writer");
     refused(&["run", "--config", &fifo, "/bin/true"], 2, &said);
     let mut options = std::fs::OpenOptions::new();
     let mut writer = options.read(true).write(true).open(&fifo).expect("it is there");
