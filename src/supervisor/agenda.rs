@@ -11,6 +11,8 @@ use crate::units::{Millis, Pid, SlotId};
 pub(super) enum Due {
     Worker(Pid),
     Slot(SlotId),
+    Newcomer(SlotId),
+    Takeover,
     Group(Pid),
     Listeners,
 }

@@ -4,10 +4,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Supervisor;
 use super::agenda::Due;
-use super::slot::Seat;
+use super::reload::Reload;
+use super::slot::{Newcomer, Seat};
 use super::stop::Mission;
+use super::{Lane, Supervisor};
 use crate::units::{Millis, Pid, SlotId};
 
 impl Supervisor {
@@ -15,10 +16,11 @@ impl Supervisor {
     pub fn check(&self) -> Result<(), String> {
         self.check_workers()?;
         self.check_slots()?;
+        self.check_reload()?;
         self.check_agenda()
     }
 
-    /// Every worker holds its slot's seat or is the one leaving it.
+    /// Every worker holds its slot's seat, is the one leaving it, or the one to come.
     fn check_workers(&self) -> Result<(), String> {
         for (pid, worker) in self.workers.iter() {
             if self.leftovers.get(pid).is_some() {
@@ -28,8 +30,10 @@ impl Supervisor {
                 return Err(format!("worker {pid} has no slot"));
             };
             let leaving = slot.leaving == Some(pid);
-            if leaving == (slot.seat == Seat::Held(pid)) && slot.seat != Seat::Closed {
-                return Err(format!("worker {pid} neither holds nor leaves slot {}", worker.slot));
+            let places = [leaving, slot.seat == Seat::Held(pid), slot.newcomer.pid() == Some(pid)];
+            let count = places.iter().filter(|there| **there).count();
+            if count != 1 && (count > 1 || self.mission == Mission::Running) {
+                return Err(format!("worker {pid} has {count} places in slot {}", worker.slot));
             }
             if leaving && worker.phase.cause().is_none() {
                 return Err(format!("worker {pid} leaves and was not told to stop"));
@@ -48,9 +52,10 @@ impl Supervisor {
             let listed = vacant.binary_search(&id).is_ok();
             let right = match slot.seat {
                 Seat::Vacant => listed || self.mission == Mission::NotBegun,
-                Seat::Spawning => !listed && self.spawning == Some(id),
+                Seat::Spawning => !listed && self.spawning == Some((id, Lane::Seat)),
                 Seat::Held(pid) => !listed && known(pid),
                 Seat::Resting { .. } => !listed && self.mission == Mission::Running,
+                Seat::Ceded => !listed && slot.newcomer != Newcomer::None,
                 Seat::Closed => !listed,
             };
             if !right || slot.leaving.is_some_and(|pid| !known(pid)) {
@@ -59,6 +64,34 @@ impl Supervisor {
         }
         if open != self.open || vacant.windows(2).any(|two| two[0] == two[1]) {
             return Err(format!("{open} slots are open, counted {}", self.open));
+        }
+        Ok(())
+    }
+
+    /// Newcomers are there only while a reload runs; those counted and queued are those that are.
+    fn check_reload(&self) -> Result<(), String> {
+        let slots = || (0..).map(SlotId).zip(&self.slots);
+        let arriving = slots().filter(|(_, slot)| slot.newcomer != Newcomer::None).count();
+        let leaving = slots().filter(|(_, slot)| slot.leaving.is_some()).count();
+        if (arriving, leaving) != (self.arriving, self.leaving) {
+            return Err(format!("{arriving} arrive and {leaving} leave: counted wrongly"));
+        }
+        if arriving > 0 && self.new_load().is_none() {
+            return Err("somebody arrives, and no reload runs".into());
+        }
+        for (id, slot) in slots() {
+            let queued = self.newcomers.iter().filter(|queued| **queued == id).count();
+            let spawning = self.spawning == Some((id, Lane::Newcomer));
+            let both = slot.leaving.is_some() && slot.newcomer != Newcomer::None;
+            let right = match slot.newcomer {
+                Newcomer::Vacant => queued == 1,
+                Newcomer::Spawning => queued == 0 && spawning,
+                Newcomer::Awaited => queued == 0 && matches!(slot.seat, Seat::Held(_)),
+                Newcomer::None | Newcomer::Starting(_) | Newcomer::Ready { .. } => queued == 0,
+            };
+            if !right || both {
+                return Err(format!("slot {id} has lost its newcomer: {slot:?}"));
+            }
         }
         Ok(())
     }
@@ -76,8 +109,14 @@ impl Supervisor {
         let groups = self.leftovers.iter();
         let groups = groups.filter_map(|(pid, rest)| Some((rest.deadline()?, Due::Group(pid))));
         let outage = self.outage.and_then(|outage| outage.until).map(|at| (at, Due::Listeners));
-        let mut wanted: Vec<(Millis, Due)> =
-            workers.chain(slots).chain(groups).chain(outage).collect();
+        let newcomers = (0..)
+            .map(SlotId)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| Some((slot.newcomer.deadline()?, Due::Newcomer(id))));
+        let takeover = self.reload.as_ref().and_then(Reload::deadline);
+        let takeover = takeover.map(|at| (at, Due::Takeover));
+        let others = groups.chain(outage).chain(newcomers).chain(takeover);
+        let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).chain(others).collect();
         wanted.sort_unstable();
         let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();
         kept.reverse();

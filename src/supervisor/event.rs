@@ -223,6 +223,8 @@ pub enum Failure {
     Exited { slot: SlotId, pid: Pid, status: Status, uptime: Millis },
     /// A new worker was not ready in time.
     NotReady { slot: SlotId, pid: Pid, after: Millis },
+    /// With `--surge 0`: an old worker outlived SIGKILL, its slot stays taken.
+    NotStopped { slot: SlotId, pid: Pid },
     /// A listener died.
     Listener,
 }
@@ -268,6 +270,9 @@ impl fmt::Display for Failure {
             },
             Failure::NotReady { slot, pid, after } => {
                 write!(f, "slot {slot}: worker {pid} was not ready within {after}")
+            }
+            Failure::NotStopped { slot, pid } => {
+                write!(f, "slot {slot}: the old worker {pid} outlives SIGKILL")
             }
             Failure::Listener => f.write_str("a listener died"),
         }

@@ -6,7 +6,7 @@ use super::Supervisor;
 use super::agenda::Due;
 use super::event::{Action, Actions, Fact, Target};
 use super::stop::KILL_PATIENCE;
-use super::worker::Phase;
+use super::worker::{Phase, Worker};
 use crate::units::{Millis, Pid, Signal};
 
 /// The rest of one group.
@@ -29,12 +29,20 @@ impl Leftovers {
 
 impl Supervisor {
     /// A worker has ended; whether it left anybody behind is not known yet. They have as long as it had.
-    pub(super) fn left_behind(&mut self, now: Millis, group: Pid, phase: Phase, out: &mut Actions) {
-        out.push_back(self.stop_signal_to(group, Target::Group));
-        let leftovers = match phase {
+    pub(super) fn left_behind(
+        &mut self,
+        now: Millis,
+        group: Pid,
+        worker: &Worker,
+        out: &mut Actions,
+    ) {
+        let (signal, to) = (worker.load.rules.stop_signal, Target::Group);
+        out.push_back(Action::Signal { pid: group, signal, to });
+        let timeout = worker.load.rules.stop_timeout;
+        let leftovers = match worker.phase {
             Phase::Starting { .. } | Phase::Ready { .. } => {
-                let limit = self.mission.worker_limit(now, self.rules.stop_timeout);
-                let until = limit.unwrap_or_else(|| self.rules.stop_timeout.map(|t| now.plus(t)));
+                let limit = self.mission.worker_limit(now, timeout);
+                let until = limit.unwrap_or_else(|| timeout.map(|limit| now.plus(limit)));
                 Leftovers::Told { until }
             }
             Phase::Draining { until, .. } => Leftovers::Told { until },

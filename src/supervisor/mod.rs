@@ -20,14 +20,17 @@
 mod agenda;
 mod backoff;
 mod check;
+mod ends;
 mod event;
 mod leftovers;
 mod outage;
+mod reload;
 mod slot;
 mod stop;
 mod worker;
 
 use alloc::collections::VecDeque;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 pub use self::event::{
@@ -38,12 +41,12 @@ use self::agenda::{Agenda, Due};
 use self::backoff::Chance;
 use self::leftovers::Leftovers;
 use self::outage::Outage;
-use self::slot::{Seat, Slot};
+use self::reload::{Reload, Wanted};
+use self::slot::{Load, Newcomer, Seat, Slot};
 use self::stop::{Haste, Mission};
 use self::worker::{Cause, Phase, Worker};
-use crate::error::{Error, Kind};
 use crate::pid_map::PidMap;
-use crate::plan::{Reaction, Readiness, Restart, Rules};
+use crate::plan::{Reaction, Readiness, Rules};
 use crate::units::{Generation, Millis, Pid, Signal, SlotId};
 
 /// The exit status for what is fd3's own failure, not a worker's.
@@ -53,9 +56,17 @@ const BURST: u32 = 16;
 /// The exit status for a worker that was not ready in time and then ended with 0.
 const EXIT_TOO_SLOW: u8 = 1;
 
+/// For whom a worker is spawned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lane {
+    Seat,
+    Newcomer,
+}
+
 #[derive(Debug)]
 pub struct Supervisor {
-    rules: Rules,
+    /// Of the generation that serves.
+    load: Rc<Load>,
     slots: Vec<Slot>,
     workers: PidMap<Worker>,
     /// What dead workers left behind, by their group.
@@ -66,13 +77,24 @@ pub struct Supervisor {
     /// The vacant slots in the order in which they are to be filled.
     vacant: VecDeque<SlotId>,
     /// The one slot whose worker is being spawned.
-    spawning: Option<SlotId>,
+    spawning: Option<(SlotId, Lane)>,
+    reload: Option<Reload>,
+    wanted: Wanted,
+    /// The slots whose newcomer is to be spawned, in this order.
+    newcomers: VecDeque<SlotId>,
+    /// How many slots have a newcomer, or wait for one.
+    arriving: usize,
+    /// How many slots have a former worker on its way out.
+    leaving: usize,
+    /// The generations that some slot may still start workers of.
+    kept: Vec<Generation>,
     /// How many more may be spawned before fd3 looks at what else has happened.
     burst: u32,
     /// The worker started last, where workers show by a signal that they are ready.
     signaller: Option<Pid>,
     /// How many slots are not closed.
     open: usize,
+    /// The latest one that was started.
     generation: Generation,
     /// Whether a worker was ever ready.
     proven: bool,
@@ -84,9 +106,11 @@ pub struct Supervisor {
 impl Supervisor {
     /// `seed` spreads the restarts; the same one gives the same decisions.
     pub fn new(rules: Rules, workers: u32, seed: u64) -> Supervisor {
+        let generation = Generation(1);
+        let load = Rc::new(Load { generation, rules });
         Supervisor {
-            rules,
-            slots: (0..workers).map(|_| Slot::default()).collect(),
+            slots: (0..workers).map(|_| Slot::new(load.clone())).collect(),
+            load,
             workers: PidMap::default(),
             leftovers: PidMap::default(),
             agenda: Agenda::default(),
@@ -94,10 +118,16 @@ impl Supervisor {
             outage: None,
             vacant: VecDeque::new(),
             spawning: None,
+            reload: None,
+            wanted: Wanted::default(),
+            newcomers: VecDeque::new(),
+            arriving: 0,
+            leaving: 0,
+            kept: alloc::vec![generation],
             burst: BURST,
             signaller: None,
             open: workers as usize,
-            generation: Generation(1),
+            generation,
             proven: false,
             last_failure: 0,
             chance: Chance::new(seed),
@@ -110,7 +140,7 @@ impl Supervisor {
             self.burst = BURST;
         }
         self.record(now, event, out);
-        self.settle(out);
+        self.settle(now, out);
         debug_assert_eq!(self.check(), Ok(()));
     }
 
@@ -147,7 +177,9 @@ impl Supervisor {
             Event::Exited { pid, status } => self.exited(now, pid, status, out),
             Event::Ready { pid } => self.ready(now, pid, out),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
-            Event::ReloadAsked { .. } | Event::Loaded { .. } | Event::LoadFailed { .. } => {}
+            Event::ReloadAsked { asker } => self.reload_asked(Some(asker), out),
+            Event::Loaded { rules } => self.loaded(now, *rules, out),
+            Event::LoadFailed { error } => self.load_failed(error, out),
             Event::GroupGone { group } => self.group_gone(group),
             Event::ListenerReplaced => self.listener_replaced(now, out),
             Event::ListenerDead => self.listener_dead(now, out),
@@ -156,23 +188,21 @@ impl Supervisor {
     }
 
     /// Fills one vacant slot at a time, so that a failure stops the rest from being tried.
-    fn settle(&mut self, out: &mut Actions) {
-        if self.burst > 0
-            && self.may_spawn()
-            && let Some(slot) = self.vacant.pop_front()
-        {
+    fn settle(&mut self, now: Millis, out: &mut Actions) {
+        self.begin_reload(now, out);
+        if self.burst > 0 && self.may_spawn() {
             self.burst -= 1;
-            self.spawning = Some(slot);
-            self.set_seat(slot, Seat::Spawning);
-            out.push_back(Action::Spawn { slot, generation: self.generation });
+            self.spawn_next(out);
         }
         if self.open == 0
+            && self.reload.is_none()
             && self.workers.is_empty()
             && self.leftovers.is_empty()
             && self.spawning.is_none()
             && let Some(status) = self.mission.finish(self.last_failure)
         {
             self.set_outage(None);
+            self.stop_reload(out);
             out.push_back(Action::Finish { status });
         }
     }
@@ -181,8 +211,26 @@ impl Supervisor {
         self.mission == Mission::Running
             && self.spawning.is_none()
             && self.outage.is_none()
-            && !self.vacant.is_empty()
+            && !(self.vacant.is_empty() && self.newcomers.is_empty())
+            && !self.is_loading()
             && !self.awaits_signal()
+    }
+
+    /// What serves comes before what is to serve.
+    fn spawn_next(&mut self, out: &mut Actions) {
+        let (slot, generation) = if let Some(slot) = self.vacant.pop_front() {
+            self.spawning = Some((slot, Lane::Seat));
+            self.set_seat(slot, Seat::Spawning);
+            let generation = self.slots.get(slot.0 as usize).map(|slot| slot.load.generation);
+            (slot, generation.unwrap_or(self.generation))
+        } else if let Some(slot) = self.newcomers.pop_front() {
+            self.spawning = Some((slot, Lane::Newcomer));
+            self.set_newcomer(slot, Newcomer::Spawning);
+            (slot, self.generation)
+        } else {
+            return;
+        };
+        out.push_back(Action::Spawn { slot, generation });
     }
 
     fn awaits_signal(&self) -> bool {
@@ -198,153 +246,47 @@ impl Supervisor {
     }
 
     fn spawned(&mut self, now: Millis, slot: SlotId, pid: Pid, out: &mut Actions) {
-        if self.spawning != Some(slot) {
+        let Some((_, lane)) = self.spawning.filter(|(spawning, _)| *spawning == slot) else {
             return;
-        }
+        };
         self.spawning = None;
         // Its number was free, so nobody of that group was left.
         self.group_gone(pid);
-        let until = match self.rules.readiness {
+        let Some(load) = self.load_of(slot, lane) else { return };
+        let until = match load.rules.readiness {
             Readiness::Alive(time) => Some(now.plus(time)),
             Readiness::Notify(limit) | Readiness::Signal(limit) => {
                 limit.map(|limit| now.plus(limit))
             }
         };
-        let phase = Phase::Starting { until };
-        let generation = self.generation;
-        let worker = Worker { slot, started: now, phase, exec_failure: None };
-        self.workers.insert(pid, worker);
-        if let Readiness::Signal(_) = self.rules.readiness {
+        if let Readiness::Signal(_) = load.rules.readiness {
             self.signaller = Some(pid);
         }
+        let (generation, timeout) = (load.generation, load.rules.stop_timeout);
+        let phase = Phase::Starting { until };
+        self.workers.insert(pid, Worker { slot, load, started: now, phase, exec_failure: None });
         self.agenda.change(Due::Worker(pid), None, until);
         out.push_back(Action::Say(Fact::Started { slot, pid, generation }));
-        match self.mission.worker_limit(now, self.rules.stop_timeout) {
-            None => self.set_seat(slot, Seat::Held(pid)),
-            Some(limit) => {
+        match (self.mission.worker_limit(now, timeout), lane) {
+            (None, Lane::Seat) => self.set_seat(slot, Seat::Held(pid)),
+            (None, Lane::Newcomer) => self.set_newcomer(slot, Newcomer::Starting(pid)),
+            (Some(limit), _) => {
                 self.set_seat(slot, Seat::Closed);
                 self.retire(pid, limit, Cause::Wanted, out);
             }
         }
     }
 
-    fn spawn_failed(&mut self, now: Millis, slot: SlotId, error: Error, out: &mut Actions) {
-        if self.spawning != Some(slot) {
-            return;
-        }
-        self.spawning = None;
-        let status = error.exit_status();
-        let next = self.after_failure(now, slot, &error);
-        out.push_back(Action::Say(Fact::NotStarted { slot, error, next }));
-        self.give_up_if(next, slot, status, now, out);
-    }
-
-    fn exited(&mut self, now: Millis, pid: Pid, status: Status, out: &mut Actions) {
-        let Some(worker) = self.workers.remove(pid) else { return };
-        self.agenda.change(Due::Worker(pid), worker.phase.deadline(), None);
-        self.left_behind(now, pid, worker.phase, out);
-        let slot = worker.slot;
-        let uptime = now.since(worker.started);
-        self.served(now, slot, worker.phase);
-        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
-        let seated = place.seat == Seat::Held(pid);
-        if place.leaving == Some(pid) {
-            place.leaving = None;
-        }
-        let wanted = worker.phase.cause() == Some(Cause::Wanted);
-        if !seated || wanted || self.mission != Mission::Running {
-            let next = if seated { self.after_asked_end(now, slot) } else { Next::Asked };
-            out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
-            self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
-            self.make_room(now, slot, out);
-            return;
-        }
-        let too_slow = worker.phase.cause() == Some(Cause::TooSlow);
-        let code = match &worker.exec_failure {
-            Some(error) => error.exit_status(),
-            // It obeyed, but it had failed.
-            None if too_slow && status.code() == 0 => EXIT_TOO_SLOW,
-            None => status.code(),
-        };
-        let failed = code != 0;
-        let next = match worker.exec_failure {
-            Some(error) => {
-                let next = self.after_failure(now, slot, &error);
-                out.push_back(Action::Say(Fact::NotStarted { slot, error, next }));
-                next
-            }
-            None => {
-                let next = self.after_end(now, slot, code, failed);
-                out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
-                next
-            }
-        };
-        self.give_up_if(next, slot, code, now, out);
-    }
-
-    /// A worker is no longer ready, or never was.
-    fn served(&mut self, now: Millis, slot: SlotId, phase: Phase) {
-        if let (Phase::Ready { since }, Some(place)) = (phase, self.slots.get_mut(slot.0 as usize))
-        {
-            place.misery.was_ready_for(now.since(since));
+    fn load_of(&self, slot: SlotId, lane: Lane) -> Option<Rc<Load>> {
+        match lane {
+            Lane::Seat => self.slots.get(slot.0 as usize).map(|slot| slot.load.clone()),
+            Lane::Newcomer => self.new_load(),
         }
     }
 
-    /// The seat's holder ended as it was asked to. While fd3 runs it was replaced, and is gone before the
-    /// slot's former one: the next one waits here as well, see `make_room`.
-    fn after_asked_end(&mut self, now: Millis, slot: SlotId) -> Next {
-        if self.mission == Mission::Running {
-            return self.start_again(now, slot);
-        }
-        self.set_seat(slot, Seat::Closed);
-        Next::Asked
-    }
-
-    /// A worker never came to be. Before COMMAND is proven this is the end. Later a shortage of the
-    /// machine's (of processes, memory, descriptors) is waited out: it is no fault of COMMAND's.
-    fn after_failure(&mut self, now: Millis, slot: SlotId, error: &Error) -> Next {
-        if !self.proven {
-            return Next::GiveUp(StopReason::CannotStart);
-        }
-        match error.kind() {
-            Kind::Own => self.rest(now, slot),
-            Kind::Usage | Kind::NotExecutable | Kind::NotFound => {
-                self.after_end(now, slot, error.exit_status(), true)
-            }
-        }
-    }
-
-    /// What follows an end that nobody asked for.
-    fn after_end(&mut self, now: Millis, slot: SlotId, code: u8, failed: bool) -> Next {
-        let rests = match self.rules.restart {
-            Restart::Always => false,
-            Restart::OnFailure => !failed,
-            Restart::Never => true,
-        };
-        if rests {
-            if failed {
-                self.last_failure = code;
-            }
-            self.set_seat(slot, Seat::Closed);
-            return Next::Rest;
-        }
-        self.start_again(now, slot)
-    }
-
-    /// After the wait that its past deserves, unless there were too many restarts already.
-    fn start_again(&mut self, now: Millis, slot: SlotId) -> Next {
-        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
-        if !place.misery.may_restart(now, self.rules.respawn_limit) {
-            return Next::GiveUp(StopReason::RespawnLimit(slot));
-        }
-        self.rest(now, slot)
-    }
-
-    fn rest(&mut self, now: Millis, slot: SlotId) -> Next {
-        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
-        let wait = place.misery.next_wait(self.rules.backoff, &mut self.chance);
-        self.set_seat(slot, Seat::Resting { until: now.plus(wait) });
-        Next::Restart(wait)
+    fn is_newcomer(&self, slot: SlotId, pid: Pid) -> bool {
+        let slot = self.slots.get(slot.0 as usize);
+        slot.is_some_and(|slot| slot.newcomer.pid() == Some(pid))
     }
 
     fn ready(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
@@ -355,18 +297,22 @@ impl Supervisor {
         self.agenda.change(Due::Worker(pid), until, None);
         self.proven = true;
         out.push_back(Action::Say(Fact::Ready { slot, pid, after }));
+        if self.is_newcomer(slot, pid) {
+            self.newcomer_ready(now, slot, pid);
+        }
     }
 
     /// A signal whose sender is a worker is never an order: it means ready, or nothing.
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
         let by = [sender.pid, sender.group].into_iter().flatten();
-        if let Some(pid) = by.into_iter().find(|pid| self.workers.get(*pid).is_some()) {
-            if let Readiness::Signal(_) = self.rules.readiness {
+        let worker = by.into_iter().find_map(|pid| Some((pid, self.workers.get(pid)?)));
+        if let Some((pid, worker)) = worker {
+            if let Readiness::Signal(_) = worker.load.rules.readiness {
                 self.ready(now, pid, out);
             }
             return;
         }
-        match self.rules.reactions.to(signal) {
+        match self.load.rules.reactions.to(signal) {
             Reaction::Stop => self.asked_to_stop(now, signal, Haste::Limited, out),
             Reaction::Drain => self.asked_to_stop(now, signal, Haste::Patient, out),
             Reaction::StopNow => self.asked_to_stop(now, signal, Haste::Now, out),
@@ -375,54 +321,11 @@ impl Supervisor {
                 out.extend(self.workers.iter().map(|(pid, _)| Action::Signal { pid, signal, to }));
             }
             Reaction::Ignore => {}
-            Reaction::Reload | Reaction::Upgrade | Reaction::Up | Reaction::Down => {
+            Reaction::Reload => self.reload_asked(None, out),
+            Reaction::Upgrade | Reaction::Up | Reaction::Down => {
                 out.push_back(Action::Say(Fact::SignalIgnored { signal }));
             }
         }
-    }
-
-    /// Every worker makes room for another one. Where a former one still is on its way out, the slot
-    /// waits for its end, so that it never has more than two.
-    fn replace_all(&mut self, now: Millis, out: &mut Actions) {
-        if self.mission != Mission::Running {
-            return;
-        }
-        let seated: Vec<(Pid, SlotId)> = self.seated().collect();
-        let until = self.rules.stop_timeout.map(|limit| now.plus(limit));
-        for (pid, slot) in seated {
-            if let Some(worker) = self.workers.get(pid) {
-                self.served(now, slot, worker.phase);
-            }
-            self.retire(pid, until, Cause::Wanted, out);
-            self.make_room(now, slot, out);
-        }
-    }
-
-    /// Gives the seat of a worker that was told to stop to another one, if no former one is in the way.
-    /// The next one waits as after a crash: a program that breaks its listener whenever it starts must
-    /// not be started in a whirl.
-    fn make_room(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
-        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
-        let Seat::Held(pid) = place.seat else { return };
-        let Some(phase) = self.workers.get(pid).map(|worker| worker.phase) else { return };
-        let told = phase.cause() == Some(Cause::Wanted);
-        if !told || place.leaving.is_some() || self.mission != Mission::Running {
-            return;
-        }
-        place.leaving = Some(pid);
-        let next = self.start_again(now, slot);
-        out.push_back(Action::Say(Fact::Replaced { slot, pid, next }));
-        if let Phase::Killed { until: None, .. } = phase {
-            self.outlived_kill(now, pid, out);
-        }
-        self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
-    }
-
-    fn seated(&self) -> impl Iterator<Item = (Pid, SlotId)> {
-        (0..).map(SlotId).zip(&self.slots).filter_map(|(id, slot)| match slot.seat {
-            Seat::Held(pid) => Some((pid, id)),
-            Seat::Vacant | Seat::Spawning | Seat::Resting { .. } | Seat::Closed => None,
-        })
     }
 
     fn time_passed(&mut self, now: Millis, out: &mut Actions) {
@@ -435,6 +338,8 @@ impl Supervisor {
                 Due::Worker(pid) => self.worker_due(now, pid, out),
                 Due::Group(group) => self.leftovers_due(now, group, out),
                 Due::Listeners => self.outage_due(out),
+                Due::Newcomer(slot) => self.newcomer_due(now, slot, out),
+                Due::Takeover => self.takeover_due(now, out),
             }
         }
     }
@@ -442,12 +347,11 @@ impl Supervisor {
     fn worker_due(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, after) = (worker.slot, now.since(worker.started));
-        match (worker.phase, self.rules.readiness) {
+        match (worker.phase, worker.load.rules.readiness) {
             (Phase::Starting { .. }, Readiness::Alive(_)) => self.ready(now, pid, out),
             (Phase::Starting { .. }, Readiness::Notify(_) | Readiness::Signal(_)) => {
                 out.push_back(Action::Say(Fact::StartTimedOut { slot, pid, after }));
-                let until = self.rules.stop_timeout.map(|limit| now.plus(limit));
-                self.retire(pid, until, Cause::TooSlow, out);
+                self.too_slow(now, slot, pid, after, out);
             }
             (Phase::Draining { .. }, _) => {
                 out.push_back(Action::Say(Fact::StopTimedOut { slot, pid }));
@@ -458,14 +362,25 @@ impl Supervisor {
         }
     }
 
+    /// A start timeout: a newcomer's is the end of its reload, another's is a failure.
+    fn too_slow(&mut self, now: Millis, slot: SlotId, pid: Pid, after: Millis, out: &mut Actions) {
+        if self.is_newcomer(slot, pid) {
+            return self.roll_back(now, Failure::NotReady { slot, pid, after }, out);
+        }
+        let timeout = self.workers.get(pid).and_then(|worker| worker.load.rules.stop_timeout);
+        self.retire(pid, timeout.map(|limit| now.plus(limit)), Cause::TooSlow, out);
+    }
+
     /// The only place where a seat changes: agenda and count follow it.
     fn set_seat(&mut self, slot: SlotId, seat: Seat) {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         let before = core::mem::replace(&mut place.seat, seat);
         self.agenda.change(Due::Slot(slot), before.deadline(), seat.deadline());
-        if before != Seat::Closed && seat == Seat::Closed {
-            self.open -= 1;
+        if before == Seat::Vacant && seat != Seat::Spawning {
+            self.vacant.retain(|vacant| *vacant != slot);
         }
+        self.open += usize::from(before == Seat::Closed);
+        self.open -= usize::from(seat == Seat::Closed);
     }
 
     /// The only place, but for `ready`, where a worker's phase changes: the agenda follows it.

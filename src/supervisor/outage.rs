@@ -1,12 +1,17 @@
-//! A listener is dead and cannot be replaced: its address is taken, mostly by the workers themselves, who
-//! still hold the dead socket. All workers are told to stop, none is started, and the listeners are tried
+//! Dead listeners. One that was replaced costs every worker its seat: they hold the dead one. One that
+//! cannot be replaced is an outage: its address is taken, mostly by the workers themselves, who still
+//! hold the dead socket. All workers are told to stop, none is started, and the listeners are tried
 //! again and again, until they are whole; or until nobody is left who could hold the address.
 
-use super::Supervisor;
+use alloc::vec::Vec;
+
 use super::agenda::Due;
-use super::event::{Action, Actions, Fact, StopReason};
+use super::event::{Action, Actions, Fact, Failure, StopReason};
+use super::slot::Seat;
 use super::stop::{Haste, Mission};
-use crate::units::Millis;
+use super::worker::{Cause, Phase};
+use super::{EXIT_OWN_FAILURE, Supervisor};
+use crate::units::{Millis, Pid, SlotId};
 
 /// The wait before the first try; it doubles with each.
 const FIRST_WAIT: Millis = Millis(50);
@@ -47,13 +52,7 @@ impl Supervisor {
             outage.alone += 1;
         }
         if outage.alone > TRIES_ALONE {
-            self.begin_stop(
-                now,
-                StopReason::ListenerDead,
-                super::EXIT_OWN_FAILURE,
-                Haste::GaveUp,
-                out,
-            );
+            self.begin_stop(now, StopReason::ListenerDead, EXIT_OWN_FAILURE, Haste::GaveUp, out);
             return;
         }
         let wait = Millis(FIRST_WAIT.0 << outage.tries.min(DOUBLINGS));
@@ -75,6 +74,57 @@ impl Supervisor {
             self.set_outage(Some(Outage { until: None, ..outage }));
             out.push_back(Action::MendListeners);
         }
+    }
+
+    /// Every worker makes room for another one. Where a former one still is on its way out, the slot
+    /// waits for its end, so that it never has more than two.
+    pub(super) fn replace_all(&mut self, now: Millis, out: &mut Actions) {
+        if self.mission != Mission::Running {
+            return;
+        }
+        self.roll_back(now, Failure::Listener, out);
+        let seated: Vec<(Pid, SlotId)> = self.seated().collect();
+        for (pid, slot) in seated {
+            let Some(worker) = self.workers.get(pid) else { continue };
+            let (phase, limit) = (worker.phase, worker.load.rules.stop_timeout);
+            self.served(now, slot, phase);
+            self.retire(pid, limit.map(|limit| now.plus(limit)), Cause::Wanted, out);
+            self.make_room(now, slot, out);
+        }
+    }
+
+    /// Gives the seat of a worker that was told to stop to another one, if no former one is in the way.
+    /// The next one waits as after a crash: a program that breaks its listener whenever it starts must
+    /// not be started in a whirl.
+    pub(super) fn make_room(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        let Seat::Held(pid) = place.seat else { return };
+        let Some(phase) = self.workers.get(pid).map(|worker| worker.phase) else { return };
+        let told = phase.cause() == Some(Cause::Wanted);
+        if !told || place.leaving.is_some() || self.mission != Mission::Running {
+            return;
+        }
+        self.set_leaving(slot, Some(pid));
+        let next = self.start_again(now, slot);
+        out.push_back(Action::Say(Fact::Replaced { slot, pid, next }));
+        self.leave_behind_if_in_vain(now, pid, out);
+        self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
+    }
+
+    /// One that SIGKILL did not end by now has no seat any more that it could keep.
+    pub(super) fn leave_behind_if_in_vain(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
+        let phase = self.workers.get(pid).map(|worker| worker.phase);
+        if let Some(Phase::Killed { until: None, .. }) = phase {
+            self.outlived_kill(now, pid, out);
+        }
+    }
+
+    fn seated(&self) -> impl Iterator<Item = (Pid, SlotId)> {
+        (0..).map(SlotId).zip(&self.slots).filter_map(|(id, slot)| match slot.seat {
+            Seat::Held(pid) => Some((pid, id)),
+            Seat::Vacant | Seat::Spawning | Seat::Resting { .. } => None,
+            Seat::Ceded | Seat::Closed => None,
+        })
     }
 
     /// The only place where it changes: the agenda follows.

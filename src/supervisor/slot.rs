@@ -1,24 +1,40 @@
 //! A numbered place that one worker fills.
 //!
-//! Vacant -> Spawning -> Held -> Resting -> Vacant, or Closed where the restart policy lets it rest.
-//! Everything -> Closed when fd3 stops; nothing leaves Closed. One worker holds the seat; at most one
-//! more, which held it before, may still be on its way out.
+//! The seat: Vacant -> Spawning -> Held -> Resting -> Vacant, or Closed where the restart policy lets it
+//! rest. Everything -> Closed when fd3 stops; only a newcomer's takeover leaves Closed. One worker holds the
+//! seat; beside it there is at most one more: a former holder on its way out (`leaving`), or, while a reload
+//! runs, the newcomer that is to take over.
+//!
+//! The newcomer: Awaited -> Vacant -> Spawning -> Starting -> Ready -> it holds the seat. Awaited and Ceded
+//! are for `--surge 0`: the holder goes before the newcomer comes.
+
+use alloc::rc::Rc;
 
 use super::backoff::Misery;
-use crate::units::{Millis, Pid};
+use crate::plan::Rules;
+use crate::units::{Generation, Millis, Pid};
 
-#[derive(Debug, Default)]
+/// What workers are started from: the loop keeps the command, this is for the decisions.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) generation: Generation,
+    pub(super) rules: Rules,
+}
+
+#[derive(Debug)]
 pub(super) struct Slot {
     pub(super) seat: Seat,
+    /// What the seat's next worker is started from.
+    pub(super) load: Rc<Load>,
     pub(super) misery: Misery,
     /// Its former worker, on its way out while another one holds the seat.
     pub(super) leaving: Option<Pid>,
+    pub(super) newcomer: Newcomer,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Seat {
     /// To be filled as soon as possible.
-    #[default]
     Vacant,
     /// A worker was asked for; the answer is to come.
     Spawning,
@@ -27,15 +43,57 @@ pub(super) enum Seat {
     Resting {
         until: Millis,
     },
+    /// Its holder went to make room for the newcomer.
+    Ceded,
     /// Not to be filled again.
     Closed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Newcomer {
+    None,
+    /// Comes when the seat's holder is gone.
+    Awaited,
+    /// To be spawned as soon as possible.
+    Vacant,
+    Spawning,
+    Starting(Pid),
+    /// Takes over at `until`, or with all the others.
+    Ready {
+        pid: Pid,
+        until: Option<Millis>,
+    },
+}
+
+impl Slot {
+    pub(super) fn new(load: Rc<Load>) -> Slot {
+        let (misery, leaving) = (Misery::default(), None);
+        Slot { seat: Seat::Vacant, load, misery, leaving, newcomer: Newcomer::None }
+    }
 }
 
 impl Seat {
     pub(super) fn deadline(self) -> Option<Millis> {
         match self {
             Seat::Resting { until } => Some(until),
-            Seat::Vacant | Seat::Spawning | Seat::Held(_) | Seat::Closed => None,
+            Seat::Vacant | Seat::Spawning | Seat::Held(_) | Seat::Ceded | Seat::Closed => None,
+        }
+    }
+}
+
+impl Newcomer {
+    pub(super) fn pid(self) -> Option<Pid> {
+        match self {
+            Newcomer::Starting(pid) | Newcomer::Ready { pid, .. } => Some(pid),
+            Newcomer::None | Newcomer::Awaited | Newcomer::Vacant | Newcomer::Spawning => None,
+        }
+    }
+
+    pub(super) fn deadline(self) -> Option<Millis> {
+        match self {
+            Newcomer::Ready { until, .. } => until,
+            Newcomer::None | Newcomer::Awaited | Newcomer::Vacant => None,
+            Newcomer::Spawning | Newcomer::Starting(_) => None,
         }
     }
 }

@@ -3,11 +3,12 @@
 //! NotBegun -> Running -> Stopping -> Finished. A stop only ever gets hastier: patient (no
 //! limit), given up by fd3 itself, limited, at once.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use super::Supervisor;
-use super::event::{Action, Actions, Fact, Next, StopReason, Target};
-use super::slot::Seat;
+use super::event::{Action, Actions, Fact, Failure, Next, StopReason, Target};
+use super::slot::{Load, Newcomer, Seat};
 use super::worker::{Cause, Phase};
 use crate::units::{Millis, Pid, Signal, SlotId};
 
@@ -121,10 +122,13 @@ impl Supervisor {
         out.push_back(Action::Say(Fact::Stopping { why, workers }));
         self.vacant.clear();
         self.set_outage(None);
+        self.stop_reload(out);
         for index in 0..self.slots.len() {
             let slot = SlotId(index as u32);
             match self.slots.get(index).map(|slot| slot.seat) {
-                Some(Seat::Vacant | Seat::Resting { .. }) => self.set_seat(slot, Seat::Closed),
+                Some(Seat::Vacant | Seat::Resting { .. } | Seat::Ceded) => {
+                    self.set_seat(slot, Seat::Closed)
+                }
                 Some(Seat::Spawning | Seat::Held(_) | Seat::Closed) | None => {}
             }
         }
@@ -141,12 +145,18 @@ impl Supervisor {
             self.hasten_leftovers(Some(now));
             return;
         }
-        let Some(until) = self.mission.worker_limit(now, self.rules.stop_timeout) else { return };
         for pid in pids {
-            self.retire(pid, until, Cause::Wanted, out);
+            let limit = self.stop_limit(now, self.workers.get(pid).map(|worker| &worker.load));
+            self.retire(pid, limit, Cause::Wanted, out);
             self.keep_patience(now, pid);
         }
-        self.hasten_leftovers(until);
+        self.hasten_leftovers(self.stop_limit(now, Some(&self.load)));
+    }
+
+    /// When the stop that runs kills who was started from this.
+    fn stop_limit(&self, now: Millis, load: Option<&Rc<Load>>) -> Option<Millis> {
+        let timeout = load.and_then(|load| load.rules.stop_timeout);
+        self.mission.worker_limit(now, timeout).flatten()
     }
 
     /// One that outlived SIGKILL before this stop is waited for only so long.
@@ -171,7 +181,8 @@ impl Supervisor {
         let mut until = until;
         match worker.phase {
             Phase::Starting { .. } | Phase::Ready { .. } => {
-                out.push_back(self.stop_signal_to(pid, Target::Process));
+                let (signal, to) = (worker.load.rules.stop_signal, Target::Process);
+                out.push_back(Action::Signal { pid, signal, to });
                 // A worker that somebody stopped (SIGSTOP) could not obey otherwise.
                 let signal = Signal(libc::SIGCONT);
                 out.push_back(Action::Signal { pid, signal, to: Target::Process });
@@ -202,23 +213,23 @@ impl Supervisor {
     pub(super) fn outlived_kill(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, cause) = (worker.slot, worker.phase.cause().unwrap_or(Cause::Wanted));
-        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
-        let leaving = place.leaving == Some(pid);
+        let Some(place) = self.slots.get(slot.0 as usize) else { return };
+        let (leaving, awaited) = (place.leaving == Some(pid), place.newcomer == Newcomer::Awaited);
         if self.mission == Mission::Running && !leaving {
             self.set_phase(pid, Phase::Killed { until: None, cause });
+            if awaited {
+                self.roll_back(now, Failure::NotStopped { slot, pid }, out);
+            }
             return;
         }
         self.workers.remove(pid);
         out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
         if leaving {
-            place.leaving = None;
+            self.set_leaving(slot, None);
             self.make_room(now, slot, out);
+            self.go_on(now, out);
         } else {
             self.set_seat(slot, Seat::Closed);
         }
-    }
-
-    pub(super) fn stop_signal_to(&self, pid: Pid, to: Target) -> Action {
-        Action::Signal { pid, signal: self.rules.stop_signal, to }
     }
 }

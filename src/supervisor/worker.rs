@@ -3,12 +3,16 @@
 //! Starting -> Ready -> Draining -> Killed; each may be skipped, none is entered twice. Draining and
 //! Killed are never left but by the process's end.
 
+use alloc::rc::Rc;
+
+use super::slot::Load;
 use crate::error::Error;
 use crate::units::{Millis, SlotId};
 
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) slot: SlotId,
+    pub(super) load: Rc<Load>,
     pub(super) started: Millis,
     pub(super) phase: Phase,
     /// What it reported if it never became COMMAND.

@@ -2,9 +2,10 @@
 
 use fd3::supervisor::{Action, Event, Fact, Status, Target};
 use fd3::units::{Millis, Pid, Signal, SlotId};
-use fd3::{Errno, Error};
+use fd3::{Errno, Error, ErrorKind};
 
 use crate::process::{Birth, Deed, Life, Process, Who};
+use crate::scene::rules_of_reload;
 use crate::seen::Sight;
 use crate::world::{Happening, World};
 
@@ -25,7 +26,8 @@ impl World {
             }
             // The worker itself is dead; what it left behind is deaf.
             Action::Signal { .. } | Action::CloseListeners => {}
-            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => {}
+            Action::Load { .. } => return Some(self.load()),
+            Action::Forget { .. } | Action::Answer { .. } => {}
             Action::Say(Fact::Abandoned { pid, .. }) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.life = Life::Abandoned;
@@ -43,6 +45,15 @@ impl World {
             }
         }
         None
+    }
+
+    fn load(&mut self) -> Event {
+        if !self.healed && self.rng.percent(self.scene.moods.load_fails) {
+            let error = Error::system("execute", "/app", Errno(libc::ENOENT));
+            return Event::LoadFailed { error: error.of_kind(ErrorKind::NotFound) };
+        }
+        let rules = rules_of_reload(&mut self.rng, &self.scene.rules);
+        Event::Loaded { rules: Box::new(rules) }
     }
 
     fn spawn(&mut self, slot: SlotId) -> Event {

@@ -1,8 +1,8 @@
 //! How a world ends: perhaps healed first, then stopped; fd3 must be done in time.
 
 use fd3::plan::Readiness;
-use fd3::supervisor::{Action, Actions, Event, Sender, Status};
-use fd3::units::{Millis, Signal, SlotId};
+use fd3::supervisor::{Action, Actions, Event, Outcome, Sender, Status};
+use fd3::units::{Asker, Millis, Signal, SlotId};
 
 use crate::process::{Deed, Life, Process, Who};
 use crate::scene::{DRAIN, Ends, STOP, STOP_NOW};
@@ -34,6 +34,7 @@ impl World {
             Happening::Noticed(_) | Happening::GroupGone(_) => true,
             Happening::Does(..) | Happening::Signalled(..) => false,
             Happening::ListenerReplaced | Happening::ListenerDead | Happening::Noise => false,
+            Happening::Reload => false,
         });
         let all: Vec<_> =
             self.processes.iter().map(|(pid, process)| (*pid, process.serial)).collect();
@@ -66,7 +67,13 @@ impl World {
             Readiness::Alive(_) | Readiness::Notify(_) => 0,
         };
         let starts = Millis(in_turn * u64::from(self.scene.workers));
-        let patience = self.scene.rules.backoff.max.plus(Millis(35_000)).plus(starts);
+        // One more reload, slot by slot with its overlaps, and one that was pending.
+        let start = match self.scene.rules.readiness {
+            Readiness::Alive(time) => time.0,
+            Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map_or(1_000, |l| l.0),
+        };
+        let turns = Millis(2 * (start + 3_000) * u64::from(self.scene.workers));
+        let patience = self.scene.rules.backoff.max.plus(Millis(35_000)).plus(starts).plus(turns);
         let until = self.now.plus(patience);
         while self.finished.is_none() && self.advance(Some(until))? {}
         if self.finished.is_some() {
@@ -83,6 +90,9 @@ impl World {
             if !serves && !self.model.rests(slot) {
                 return Err(format!("slot {slot} is forgotten"));
             }
+        }
+        if self.model.reloading() {
+            return Err("a reload does not end though all behave".into());
         }
         self.seen.note(Sight::Healed);
         Ok(())
@@ -147,6 +157,11 @@ impl World {
         for _ in 0..3 {
             let event = self.noise();
             self.subject.handle(self.now, event, &mut actions);
+        }
+        let asker = Asker(0);
+        self.subject.handle(self.now, Event::ReloadAsked { asker }, &mut actions);
+        if !matches!(actions.pop_back(), Some(Action::Answer { outcome: Outcome::Stopped, .. })) {
+            return Err("who asks after the end gets no answer".into());
         }
         let stop = Event::Signalled { signal: STOP, sender: Sender { pid: None, group: None } };
         self.subject.handle(self.now, stop, &mut actions);

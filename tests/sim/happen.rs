@@ -2,7 +2,7 @@
 
 use fd3::plan::{Reaction, Readiness};
 use fd3::supervisor::{Event, Sender, Status};
-use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::units::{Asker, Millis, Pid, Signal, SlotId};
 use fd3::{Errno, Error};
 
 use crate::process::{By, Deed, Life, Process, Who, some_status};
@@ -23,6 +23,11 @@ impl World {
             let dead = self.rng.percent(30);
             let what = if dead { Happening::ListenerDead } else { Happening::ListenerReplaced };
             self.happens_in(soon, what);
+        }
+        if self.rng.percent(moods.reloads) {
+            let hup = Happening::Signalled(Signal(libc::SIGHUP), OUTSIDE);
+            let asks = self.rng.pick([Happening::Reload, hup]);
+            self.happens_in(soon, asks);
         }
         let stranger = Sender { pid: Some(Pid(7)), group: Some(Pid(9)) };
         let sender = self.rng.pick([OUTSIDE, stranger]);
@@ -69,6 +74,10 @@ impl World {
                 let lasts = self.rng.pick([0, 40, 1_000, 9_000, 60_000]);
                 self.outage_until = self.outage_until.max(self.now.plus(Millis(lasts)));
                 self.deliver(Event::ListenerDead)
+            }
+            Happening::Reload => {
+                self.asked += 1;
+                self.deliver(Event::ReloadAsked { asker: Asker(self.asked) })
             }
             Happening::Noise => {
                 let event = self.noise();
@@ -176,7 +185,7 @@ impl World {
         let slot = SlotId(self.rng.below(u64::from(self.scene.workers) + 2) as u32);
         let error = Error::system("fork", "worker", Errno(libc::EAGAIN));
         let begun = self.model.begun();
-        match self.rng.below(9) {
+        match self.rng.below(11) {
             0 if begun => Event::Begin,
             1 => Event::Spawned { slot, pid },
             2 => Event::SpawnFailed { slot, error },
@@ -184,6 +193,8 @@ impl World {
             4 => Event::Exited { pid, status: some_status(&mut self.rng) },
             5 => Event::Ready { pid },
             6 => Event::GroupGone { group: self.no_group() },
+            7 => Event::LoadFailed { error },
+            8 => Event::Loaded { rules: Box::new(self.scene.rules.clone()) },
             _ => Event::TimePassed,
         }
     }

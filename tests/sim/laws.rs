@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fd3::plan::{Reaction, Rules};
-use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
-use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::plan::{Reaction, Rules, Surge};
+use fd3::supervisor::{Action, Event, Fact, Next, Outcome, Sender, Target};
+use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
 use fd3::{Error, ErrorKind};
 
 use crate::process::Process;
+use crate::reloads::Reloads;
 use crate::scene::Scene;
 use crate::world::Claim;
 
@@ -20,11 +21,15 @@ pub struct Laws {
     count: usize,
     begun: bool,
     replaced: bool,
-    spawning: Option<SlotId>,
+    spawning: Option<(SlotId, Generation)>,
+    /// Of whom the present event tells.
+    of: Generation,
+    reloads: Reloads,
     workers: BTreeMap<Pid, Worker>,
     /// What dead workers may have left behind.
     groups: BTreeMap<Pid, Group>,
-    slots: Vec<Slot>,
+    /// For each slot, what happened to its workers of each generation.
+    slots: Vec<BTreeMap<Generation, Slot>>,
     closed: Option<By>,
     /// The present event is an order to stop, or has signals forwarded.
     order: Option<Reaction>,
@@ -38,6 +43,7 @@ pub struct Laws {
 
 struct Worker {
     slot: SlotId,
+    generation: Generation,
     told_at: Option<Millis>,
     killed_at: Option<Millis>,
     /// It never became COMMAND, and COMMAND is not to blame.
@@ -61,6 +67,8 @@ struct Slot {
     spawned: Option<Millis>,
     /// When the log told how long to wait for the next one, and that wait.
     promise: Option<(Millis, Millis, Blame)>,
+    /// It made room for a newcomer in vain (`--surge 0`), and comes back at once.
+    excused: bool,
     /// The promises kept.
     kept: VecDeque<Millis>,
 }
@@ -68,8 +76,8 @@ struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blame {
     Command,
-    /// The machine is short of something.
-    Shortage,
+    /// The machine is short of something, or a reload runs, which may mend it.
+    Nobody,
 }
 
 /// Who wanted the stop.
@@ -87,9 +95,11 @@ impl Laws {
             begun: false,
             replaced: false,
             spawning: None,
+            of: Generation(1),
+            reloads: Reloads { drain: scene.rules.drain_timeout, ..Reloads::default() },
             workers: BTreeMap::new(),
             groups: BTreeMap::new(),
-            slots: (0..scene.workers).map(|_| Slot::default()).collect(),
+            slots: (0..scene.workers).map(|_| BTreeMap::new()).collect(),
             closed: None,
             order: None,
             stops: 0,
@@ -105,25 +115,29 @@ impl Laws {
         match event {
             Event::Begin => self.begun = true,
             Event::ListenerReplaced | Event::ListenerDead => self.replaced = true,
-            Event::Spawned { slot, pid } if self.spawning == Some(*slot) => {
-                self.spawning = None;
-                let (slot, told_at, killed_at, shortage) = (*slot, None, None, false);
-                self.workers.insert(*pid, Worker { slot, told_at, killed_at, shortage });
+            Event::Spawned { slot, pid } => {
+                if let Some((slot, generation)) = self.spawns(*slot) {
+                    let (told_at, killed_at, shortage) = (None, None, false);
+                    let worker = Worker { slot, generation, told_at, killed_at, shortage };
+                    self.workers.insert(*pid, worker);
+                }
             }
-            Event::SpawnFailed { slot, error } if self.spawning == Some(*slot) => {
-                self.spawning = None;
-                self.ended(*slot, now, blame(error));
+            Event::SpawnFailed { slot, error } => {
+                if let Some((slot, generation)) = self.spawns(*slot) {
+                    self.ended(slot, generation, now, blame(error));
+                }
             }
             Event::ExecFailed { pid, error } => {
                 if let Some(worker) = self.workers.get_mut(pid) {
-                    worker.shortage = blame(error) == Blame::Shortage;
+                    worker.shortage = blame(error) == Blame::Nobody;
                 }
             }
             Event::Exited { pid, .. } => self.exited(now, *pid),
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
-            Event::Spawned { .. } | Event::SpawnFailed { .. } => {}
-            Event::ReloadAsked { .. } | Event::Loaded { .. } | Event::LoadFailed { .. } => {}
+            Event::ReloadAsked { asker } => self.reloads.asked.push(*asker),
+            Event::Loaded { rules } => self.reloads.loaded(rules, self.count),
+            Event::LoadFailed { .. } => self.reloads.loading = None,
             Event::Ready { .. } | Event::TimePassed => {}
         }
         Ok(())
@@ -131,17 +145,30 @@ impl Laws {
 
     fn exited(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.remove(&pid) else { return };
+        self.of = worker.generation;
         let since = worker.told_at.unwrap_or(now);
         self.groups.insert(pid, Group { since, killed_at: worker.killed_at });
         if worker.told_at.is_none() && worker.killed_at.is_none() {
-            let blame = if worker.shortage { Blame::Shortage } else { Blame::Command };
-            self.ended(worker.slot, now, blame);
+            let blame = if worker.shortage { Blame::Nobody } else { Blame::Command };
+            self.ended(worker.slot, worker.generation, now, blame);
         }
     }
 
-    fn ended(&mut self, slot: SlotId, now: Millis, blame: Blame) {
+    fn spawns(&mut self, slot: SlotId) -> Option<(SlotId, Generation)> {
+        let spawning = self.spawning.take_if(|(spawning, _)| *spawning == slot)?;
+        self.of = spawning.1;
+        Some(spawning)
+    }
+
+    /// While a reload runs, nothing is given up.
+    fn blame(&self) -> Blame {
+        if self.reloads.under_way.is_some() { Blame::Nobody } else { Blame::Command }
+    }
+
+    fn ended(&mut self, slot: SlotId, of: Generation, now: Millis, blame: Blame) {
+        let blame = if self.blame() == Blame::Nobody { Blame::Nobody } else { blame };
         if let Some(slot) = self.slots.get_mut(slot.0 as usize) {
-            slot.ended = Some((now, blame));
+            slot.entry(of).or_default().ended = Some((now, blame));
         }
     }
 
@@ -178,7 +205,7 @@ impl Laws {
             return Err(format!("after Finish: {action:?}"));
         }
         match action {
-            Action::Spawn { slot, .. } => self.spawn(now, *slot, processes),
+            Action::Spawn { slot, generation } => self.spawn(now, *slot, *generation, processes),
             Action::Signal { pid, signal, to } => {
                 let there = processes.get(pid).is_some_and(Process::counts);
                 if !there && noticed != Some(*pid) {
@@ -186,7 +213,9 @@ impl Laws {
                 }
                 self.signal(now, *pid, *signal, *to)
             }
-            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => Ok(()),
+            Action::Load { generation } => self.reloads.load(*generation),
+            Action::Forget { generation } => self.reloads.forget(*generation),
+            Action::Answer { asker, .. } => self.reloads.answer(*asker),
             Action::SignalLeftovers { group, signal } => self.kills_group(now, *group, *signal),
             Action::MendListeners => match self.closed {
                 None => Ok(()),
@@ -208,27 +237,37 @@ impl Laws {
         }
     }
 
-    fn spawn(&mut self, now: Millis, slot: SlotId, processes: &BTreeMap<Pid, Process>) -> Claim {
+    fn spawn(
+        &mut self,
+        now: Millis,
+        slot: SlotId,
+        generation: Generation,
+        processes: &BTreeMap<Pid, Process>,
+    ) -> Claim {
         if !self.begun || self.closed.is_some() {
             return Err("a worker is started before the beginning, or after the end".into());
         }
-        if self.spawning.replace(slot).is_some() {
+        if self.spawning.replace((slot, generation)).is_some() {
             return Err("two workers are started at a time".into());
         }
-        self.not_in_a_whirl(now, slot)?;
+        self.reloads.may_spawn(generation)?;
+        self.not_in_a_whirl(now, slot, generation)?;
         let in_slot = |process: &&Process| process.slot == slot && process.counts();
-        if processes.values().filter(in_slot).count() > usize::from(self.replaced) {
+        let more = self.replaced || self.reloads.surge > 0;
+        if processes.values().filter(in_slot).count() > usize::from(more) {
             return Err(format!("slot {slot} has too many workers, and one more is started"));
         }
         let live = processes.values().filter(|process| process.counts()).count();
         let told = self.workers.values().filter(|worker| worker.told_at.is_some()).count();
-        let most = if self.replaced { 2 * self.count } else { self.count };
-        if live >= most || self.workers.len() - told >= self.count {
+        let surge = self.reloads.surge;
+        let most = if self.replaced { 2 * self.count } else { self.count + surge };
+        if live >= most || self.workers.len() - told >= self.count + surge {
             return Err(format!("{live} workers live, and one more is started"));
         }
         let Some(place) = self.slots.get_mut(slot.0 as usize) else {
             return Err(format!("there is no slot {slot}"));
         };
+        let place = place.entry(generation).or_default();
         let Some((ended, blame)) = place.ended.take() else { return Ok(()) };
         if now < ended.plus(self.rules.backoff.min) {
             return Err(format!("slot {slot} failed at {} and is started again", ended.0));
@@ -244,9 +283,14 @@ impl Laws {
     }
 
     /// Whatever the reason for another start of a slot was: it was told before, waited for, and counted.
-    fn not_in_a_whirl(&mut self, now: Millis, slot: SlotId) -> Claim {
+    fn not_in_a_whirl(&mut self, now: Millis, slot: SlotId, of: Generation) -> Claim {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
+        let place = place.entry(of).or_default();
         let Some(before) = place.spawned.replace(now) else { return Ok(()) };
+        if core::mem::take(&mut place.excused) {
+            place.promise = None;
+            return Ok(());
+        }
         if now < before.plus(self.rules.backoff.min) {
             return Err(format!("slot {slot} was started at {} and is started again", before.0));
         }
@@ -267,17 +311,18 @@ impl Laws {
     }
 
     fn said(&mut self, now: Millis, fact: &Fact) -> Claim {
-        let mut blamed = Blame::Command;
+        let mut blamed = self.blame();
         let (slot, next) = match fact {
             Fact::Exited { slot, next, .. } => (*slot, *next),
             Fact::NotStarted { slot, error, next } => {
-                blamed = blame(error);
+                blamed = if blame(error) == Blame::Nobody { Blame::Nobody } else { blamed };
                 (*slot, *next)
             }
             Fact::Replaced { slot, pid, next } => {
                 if self.workers.get(pid).is_none_or(|worker| worker.told_at.is_none()) {
                     return Err(format!("{pid} is replaced and was not told to stop"));
                 }
+                self.of = self.workers.get(pid).map_or(self.of, |worker| worker.generation);
                 (*slot, *next)
             }
             Fact::Abandoned { pid, .. } => {
@@ -285,14 +330,22 @@ impl Laws {
                 let patient = killed_at.is_some_and(|at| now >= at.plus(KILL_PATIENCE));
                 return if patient { Ok(()) } else { Err(format!("{pid} is given up too soon")) };
             }
-            Fact::Started { .. } | Fact::Ready { .. } | Fact::StartTimedOut { .. } => return Ok(()),
+            Fact::StartTimedOut { pid, .. } => {
+                self.reloads.too_slow = Some(*pid);
+                return Ok(());
+            }
+            Fact::Started { .. } | Fact::Ready { .. } => return Ok(()),
             Fact::StopTimedOut { .. } | Fact::Stopping { .. } => return Ok(()),
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
-            Fact::Reloading { .. } | Fact::ReloadEnded { .. } => return Ok(()),
+            Fact::Reloading { .. } => return Ok(()),
+            Fact::ReloadEnded { generation, outcome } => {
+                return self.reload_ended(*generation, outcome);
+            }
         };
         if let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize))
-            && let Some((before, ..)) = place.promise.replace((now, wait, blamed))
+            && let Some((before, ..)) =
+                place.entry(self.of).or_default().promise.replace((now, wait, blamed))
         {
             return Err(format!("slot {slot} was to be started since {}, and once more", before.0));
         }
@@ -305,6 +358,7 @@ impl Laws {
         }
         let Some(worker) = self.workers.get_mut(&pid) else { return Ok(()) };
         if signal == self.rules.stop_signal {
+            self.reloads.told(pid, worker.generation);
             return match worker.told_at.replace(now) {
                 None if to == Target::Process => Ok(()),
                 None => Err(format!("the group of {pid} is told to stop")),
@@ -314,7 +368,8 @@ impl Laws {
         if signal.0 != libc::SIGKILL {
             return Ok(());
         }
-        let timeout = self.rules.stop_timeout;
+        // It is the shorter one that counts.
+        let timeout = self.rules.stop_timeout.into_iter().chain(self.reloads.drain).min();
         let over = |since: Option<Millis>| {
             since.zip(timeout).is_some_and(|(since, timeout)| now >= since.plus(timeout))
         };
@@ -329,7 +384,7 @@ impl Laws {
     }
 
     fn kills_group(&mut self, now: Millis, group: Pid, signal: Signal) -> Claim {
-        let timeout = self.rules.stop_timeout;
+        let timeout = self.rules.stop_timeout.into_iter().chain(self.reloads.drain).min();
         let over = |since: Millis| timeout.is_some_and(|timeout| now >= since.plus(timeout));
         let Some(left) = self.groups.get_mut(&group) else {
             return Err(format!("{signal:?} to group {group}, which is none of ours"));
@@ -348,10 +403,41 @@ impl Laws {
         !self.groups.values().all(over)
     }
 
+    /// Done: every slot has one of the new generation. Rolled back: nobody else was touched.
+    fn reload_ended(&mut self, generation: Generation, outcome: &Outcome) -> Claim {
+        let ended = core::mem::take(&mut self.reloads.under_way);
+        let surge = ended.map(|reload| reload.rules.surge);
+        let all = surge == Some(Surge::All);
+        if surge == Some(Surge::AtMost(0)) && matches!(outcome, Outcome::RolledBack { .. }) {
+            for place in self.slots.iter_mut().flat_map(|slot| slot.values_mut()) {
+                (place.excused, place.promise, place.ended) = (true, None, None);
+            }
+        }
+        match outcome {
+            Outcome::Done { .. } if all => {
+                let news = |worker: &&Worker| worker.generation == generation;
+                let told =
+                    self.workers.values().filter(news).any(|worker| worker.told_at.is_some());
+                if told {
+                    return Err("a reload is done, and a new worker is told to stop".into());
+                }
+                Ok(())
+            }
+            Outcome::RolledBack { .. } if all && self.reloads.told_old => {
+                Err("a reload is rolled back, and an old worker was told to stop".into())
+            }
+            Outcome::Done { .. } | Outcome::RolledBack { .. } => Ok(()),
+            Outcome::Refused { .. } | Outcome::Stopped => Ok(()),
+        }
+    }
+
     fn finish(&mut self, now: Millis, status: u8, processes: &BTreeMap<Pid, Process>) -> Claim {
         self.finished = true;
         if let Some((pid, _)) = processes.iter().find(|(_, process)| process.counts()) {
             return Err(format!("fd3 finishes, and {pid} lives"));
+        }
+        if !self.reloads.asked.is_empty() {
+            return Err("fd3 finishes, and somebody still waits for a reload".into());
         }
         if self.awaits_groups(now) {
             return Err("fd3 finishes, and what workers left behind lives".into());
@@ -378,7 +464,7 @@ impl Laws {
 
 fn blame(error: &Error) -> Blame {
     match error.kind() {
-        ErrorKind::Own => Blame::Shortage,
+        ErrorKind::Own => Blame::Nobody,
         ErrorKind::Usage | ErrorKind::NotExecutable | ErrorKind::NotFound => Blame::Command,
     }
 }

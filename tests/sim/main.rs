@@ -16,6 +16,7 @@ mod laws;
 mod model;
 mod mutants;
 mod process;
+mod reloads;
 mod rng;
 mod scene;
 mod seen;

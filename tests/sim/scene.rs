@@ -44,6 +44,9 @@ pub struct Moods {
     pub signals: u64,
     pub oversleeps: u64,
     pub replaces: u64,
+    pub reloads: u64,
+    /// Of reloads: what they would be started from is broken.
+    pub load_fails: u64,
     /// Ends that leave processes behind.
     pub leaves: u64,
     pub stops: u64,
@@ -83,6 +86,8 @@ impl Moods {
             signals: rng.pick([0, 0, 10, 40]),
             oversleeps: rng.pick([0, 0, 10, 50]),
             replaces: rng.pick([0, 0, 0, 2, 20]),
+            reloads: rng.pick([0, 0, 5, 20]),
+            load_fails: rng.pick([0, 0, 20]),
             leaves: rng.pick([0, 10, 40]),
             stops: rng.pick([0, 0, 0, 1, 10]),
             noise: rng.pick([0, 10, 50]),
@@ -110,8 +115,21 @@ fn rules(rng: &mut Rng) -> Rules {
         stop_timeout: rng.pick([None, Some(0), Some(1), Some(100), Some(8_000)]).map(Millis),
         surge: Surge::All,
         overlap: Millis(0),
-        drain_timeout: None,
+        drain_timeout: rng.pick([None, Some(0), Some(100), Some(8_000)]).map(Millis),
         reactions: reactions(rng),
+    }
+}
+
+/// The rules of another generation: what decides how it takes over may differ each time.
+pub fn rules_of_reload(rng: &mut Rng, rules: &Rules) -> Rules {
+    Rules {
+        surge: match rng.below(6) {
+            0..3 => Surge::All,
+            most => Surge::AtMost(most as u32 - 3),
+        },
+        overlap: Millis(rng.pick([0, 0, 1, 100, 2_000])),
+        drain_timeout: rng.pick([None, Some(0), Some(100), Some(8_000)]).map(Millis),
+        ..rules.clone()
     }
 }
 

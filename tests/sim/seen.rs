@@ -1,6 +1,6 @@
 //! What came about in a world: claims about what never happens are worth nothing.
 
-use fd3::supervisor::{Action, Fact, Next, StopReason};
+use fd3::supervisor::{Action, Fact, Next, Outcome, StopReason};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Sight {
@@ -33,11 +33,16 @@ pub enum Sight {
     Outage,
     /// A listener stayed dead until fd3 gave up.
     OutageGivenUp,
+    Reloaded,
+    Refused,
+    RolledBack,
+    /// A reload ended by a stop.
+    ReloadStopped,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 22] = [
+    pub const ALL: [Sight; 26] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -59,6 +64,10 @@ impl Sight {
         Sight::LeftoversKilled,
         Sight::Outage,
         Sight::OutageGivenUp,
+        Sight::Reloaded,
+        Sight::Refused,
+        Sight::RolledBack,
+        Sight::ReloadStopped,
         Sight::Healed,
     ];
 }
@@ -99,7 +108,13 @@ impl Seen {
             Fact::Stopping { why: StopReason::ListenerDead, .. } => {
                 self.note(Sight::OutageGivenUp);
             }
-            Fact::Reloading { .. } | Fact::ReloadEnded { .. } => {}
+            Fact::ReloadEnded { outcome, .. } => self.note(match outcome {
+                Outcome::Done { .. } => Sight::Reloaded,
+                Outcome::Refused { .. } => Sight::Refused,
+                Outcome::RolledBack { .. } => Sight::RolledBack,
+                Outcome::Stopped => Sight::ReloadStopped,
+            }),
+            Fact::Reloading { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }
     }

@@ -31,6 +31,7 @@ pub enum Happening {
     Signalled(Signal, Sender),
     ListenerReplaced,
     ListenerDead,
+    Reload,
     /// A late, doubled or unknown fact.
     Noise,
 }
@@ -47,6 +48,8 @@ pub struct World {
     pub used: BTreeSet<Pid>,
     /// A dead listener cannot be replaced until then.
     pub outage_until: Millis,
+    /// How many have asked for a reload.
+    pub asked: u64,
     /// Forks fail until then.
     pub fork_fails_until: Millis,
     pub healed: bool,
@@ -107,6 +110,7 @@ impl World {
             born: 0,
             used: BTreeSet::new(),
             outage_until: Millis(0),
+            asked: 0,
             fork_fails_until: Millis(0),
             healed: false,
             oversleep: (None, Millis(0)),

@@ -2,7 +2,8 @@
 
 use fd3::units::Millis;
 
-use super::{Model, Phase, Worker};
+use super::reload::Newcomer;
+use super::{Model, Phase, Slot, Worker};
 use crate::world::Claim;
 
 impl Model {
@@ -10,7 +11,7 @@ impl Model {
         self.nothing_is_missing()?;
         if self.may_spawn()
             && self.burst > 0
-            && let Some(slot) = self.slots.iter().position(|slot| slot.vacant)
+            && let Some(slot) = self.slots.iter().position(Slot::is_due)
         {
             return Err(format!("slot {slot} is vacant, and nobody is started"));
         }
@@ -48,6 +49,12 @@ impl Model {
         if due.mend || due.down {
             return Err("a dead listener is left to itself".into());
         }
+        if due.load || due.reloading || due.came.is_some() || !due.forget.is_empty() {
+            return Err(format!("a reload is not told or not begun: {:?}", due.came));
+        }
+        if let Some((asker, came)) = due.answers.first() {
+            return Err(format!("{asker:?} is not told {came:?}"));
+        }
         match due.ends.front() {
             Some(end) => Err(format!("not told: {end:?}")),
             None => Ok(()),
@@ -61,6 +68,7 @@ impl Model {
         }
         match self.stop {
             Some(stop) => Some(stop.status),
+            None if self.reload.is_some() => None,
             None => self.slots.iter().all(|slot| slot.rests).then_some(self.last_failure),
         }
     }
@@ -71,9 +79,18 @@ impl Model {
         let waits = self.slots.iter().filter_map(|slot| slot.wait.as_ref()?.until);
         let groups = self.groups.values().filter_map(|group| group.until);
         let outage = self.outage.as_ref().and_then(|outage| outage.until);
-        let at_once = self.may_spawn() && self.slots.iter().any(|slot| slot.vacant);
+        let at_once = self.may_spawn() && self.slots.iter().any(Slot::is_due);
         let at_once = at_once.then_some(Millis(0));
-        workers.chain(waits).chain(groups).chain(outage).chain(at_once).min()
+        let takeover = self.takeovers().into_iter().map(|(at, _)| at).min();
+        let others = groups.chain(outage).chain(at_once).chain(takeover);
+        workers.chain(waits).chain(others).min()
+    }
+}
+
+impl Slot {
+    /// A worker has to be started.
+    fn is_due(&self) -> bool {
+        self.vacant || self.newcomer == Some(Newcomer::Due)
     }
 }
 

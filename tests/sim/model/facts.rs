@@ -2,8 +2,9 @@
 
 use fd3::plan::Readiness;
 use fd3::supervisor::{Action, Event, Fact, Next, Sender, Target};
-use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
 
+use super::reload::Newcomer;
 use super::{BURST, Due, End, Follows, Model, Of};
 use crate::world::Claim;
 
@@ -36,9 +37,13 @@ impl Model {
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::ListenerReplaced => self.listener_replaced(now),
             Event::ListenerDead => self.listener_dead(now),
-            Event::ReloadAsked { .. } | Event::Loaded { .. } | Event::LoadFailed { .. } => {}
+            Event::ReloadAsked { asker } => self.reload_asked(Some(*asker)),
+            Event::Loaded { rules } => self.loaded(now, rules),
+            Event::LoadFailed { .. } => self.load_failed(),
             Event::TimePassed => self.time_passed(now),
         }
+        self.go_on(now);
+        self.reload_begins();
         Ok(())
     }
 
@@ -56,9 +61,17 @@ impl Model {
     /// Every action must have been asked for.
     pub fn action(&mut self, _now: Millis, action: &Action) -> Claim {
         let asked = match action {
-            Action::Spawn { slot, .. } => self.spawn(*slot),
+            Action::Spawn { slot, generation } => self.spawn(*slot, *generation),
             Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
-            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => false,
+            Action::Load { generation } => {
+                core::mem::take(&mut self.due.load) && generation.0 == self.newest.0 + 1
+            }
+            Action::Forget { generation } => take(&mut self.due.forget, generation),
+            Action::Answer { asker, outcome } => {
+                let mut answers = self.due.answers.iter();
+                let place = answers.position(|(who, came)| who == asker && came.is(outcome));
+                place.map(|place| self.due.answers.swap_remove(place)).is_some()
+            }
             Action::SignalLeftovers { group, signal } => {
                 signal.0 == libc::SIGKILL && take(&mut self.due.kill_group, group)
             }
@@ -74,12 +87,19 @@ impl Model {
         if asked { Ok(()) } else { Err(format!("not asked for: {action:?}")) }
     }
 
-    fn spawn(&mut self, slot: SlotId) -> bool {
-        let running = self.may_spawn() && self.burst > 0;
+    /// Those that serve come before newcomers.
+    fn spawn(&mut self, slot: SlotId, generation: Generation) -> bool {
+        let free = self.may_spawn() && self.burst > 0;
         self.burst = self.burst.saturating_sub(1);
+        let recovers = self.slots.iter().any(|slot| slot.vacant);
+        let newest = self.newest;
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return false };
         self.spawning = Some(slot);
-        core::mem::take(&mut place.vacant) && running
+        if recovers {
+            return free && core::mem::take(&mut place.vacant) && generation == place.generation;
+        }
+        let due = place.newcomer.replace(Newcomer::Spawning) == Some(Newcomer::Due);
+        free && due && generation == newest
     }
 
     fn signal(&mut self, pid: Pid, signal: Signal, to: Target) -> bool {
@@ -116,7 +136,10 @@ impl Model {
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
             Fact::LeftoversKilled { group } => take(&mut self.due.say_killed, group),
-            Fact::Reloading { .. } | Fact::ReloadEnded { .. } => false,
+            Fact::Reloading { .. } => core::mem::take(&mut self.due.reloading),
+            Fact::ReloadEnded { outcome, .. } => {
+                self.due.came.take().is_some_and(|came| came.is(outcome))
+            }
             Fact::ListenersDown => core::mem::take(&mut self.due.down),
             Fact::Stopping { .. } | Fact::StoppingNow { .. } => self.stop.is_some(),
             Fact::SignalIgnored { .. } => true,

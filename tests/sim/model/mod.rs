@@ -5,16 +5,18 @@
 mod after;
 mod facts;
 mod listeners;
+mod reload;
 mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use fd3::plan::{Readiness, Restart, Rules};
 use fd3::supervisor::{Status, StopReason};
-use fd3::units::{Millis, Pid, Signal, SlotId};
+use fd3::units::{Asker, Generation, Millis, Pid, Signal, SlotId};
 use fd3::{Error, ErrorKind};
 
 use crate::scene::Scene;
+use reload::{Came, Newcomer, Reload, Why};
 
 /// A slot's crashes are forgotten after so long of being ready.
 const FORGIVEN_AFTER: Millis = Millis(10_000);
@@ -38,6 +40,16 @@ pub struct Model {
     /// How many more may be started before something else is looked at.
     burst: u32,
     outage: Option<Outage>,
+    /// A reload was asked for and has not begun; who waits for it.
+    wanted: Option<Vec<Asker>>,
+    /// What it is to be started from is being read; who waits for it.
+    loading: Option<Vec<Asker>>,
+    reload: Option<Reload>,
+    newest: Generation,
+    /// The generations that may still be started.
+    kept: Vec<Generation>,
+    /// How long a replaced worker of each generation may take.
+    drains: Vec<Option<Millis>>,
     stop: Option<Stop>,
     finished: bool,
     last_failure: u8,
@@ -51,8 +63,12 @@ struct Worker {
     told: Option<Told>,
     killed: Option<Killed>,
     exec_failure: Option<Error>,
-    /// Its slot was given to another one.
+    /// Its slot was given to another one, or it came in vain.
     left: bool,
+    /// It has not taken over yet.
+    newcomer: bool,
+    /// How long it may take to finish when it is replaced.
+    drain: Option<Millis>,
 }
 
 enum Phase {
@@ -83,7 +99,6 @@ struct Killed {
     patience: Option<Millis>,
 }
 
-#[derive(Default)]
 struct Slot {
     /// A worker must be started.
     vacant: bool,
@@ -91,6 +106,11 @@ struct Slot {
     wait: Option<Wait>,
     /// The policy, or a stop, lets it rest for good.
     rests: bool,
+    /// What its next worker is of.
+    generation: Generation,
+    newcomer: Option<Newcomer>,
+    /// Its holder went for the newcomer's sake.
+    ceded: bool,
     in_a_row: u32,
     restarts: VecDeque<Millis>,
 }
@@ -131,6 +151,11 @@ struct Due {
     say_killed: Vec<Pid>,
     mend: bool,
     down: bool,
+    load: bool,
+    reloading: bool,
+    came: Option<Came>,
+    answers: Vec<(Asker, Came)>,
+    forget: Vec<Generation>,
     /// In the order in which they are to be told.
     ends: VecDeque<End>,
     close: bool,
@@ -170,10 +195,16 @@ impl Model {
             proven: false,
             workers: BTreeMap::new(),
             groups: BTreeMap::new(),
-            slots: (0..scene.workers).map(|_| Slot::default()).collect(),
+            slots: (0..scene.workers).map(|_| Slot::new()).collect(),
             spawning: None,
             burst: BURST,
             outage: None,
+            wanted: None,
+            loading: None,
+            reload: None,
+            newest: Generation(1),
+            kept: vec![Generation(1)],
+            drains: vec![None, scene.rules.drain_timeout],
             stop: None,
             finished: false,
             last_failure: 0,
@@ -208,7 +239,7 @@ impl Model {
     }
 
     fn may_spawn(&self) -> bool {
-        let free = self.spawning.is_none() && self.outage.is_none();
+        let free = self.spawning.is_none() && self.outage.is_none() && self.loading.is_none();
         self.running() && free && !self.awaits_signal()
     }
 
@@ -238,9 +269,18 @@ impl Model {
             Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map(|l| now.plus(l)),
         };
         let phase = Phase::Starting { until };
-        let worker =
-            Worker { slot, phase, told: None, killed: None, exec_failure: None, left: false };
+        let newcomer = self.slot(slot).newcomer == Some(Newcomer::Spawning);
+        let rules = if newcomer { self.reload.as_ref().map(Reload::rules) } else { None };
+        let drain = match rules {
+            Some(rules) => rules.drain_timeout,
+            None => self.drains[self.slots[slot.0 as usize].generation.0 as usize],
+        };
+        let (told, killed, exec_failure, left) = (None, None, None, false);
+        let worker = Worker { slot, phase, told, killed, exec_failure, left, newcomer, drain };
         self.workers.insert(pid, worker);
+        if newcomer {
+            self.slot(slot).newcomer = Some(Newcomer::Lives(pid));
+        }
     }
 
     fn ready(&mut self, now: Millis, pid: Pid) {
@@ -256,14 +296,35 @@ impl Model {
     }
 
     fn exited(&mut self, now: Millis, pid: Pid, status: Status) {
-        self.served(now, pid);
+        if self.workers.get(&pid).is_some_and(|worker| !worker.newcomer) {
+            self.served(now, pid);
+        }
         let Some(worker) = self.workers.remove(&pid) else { return };
         let slot = worker.slot;
         self.left_behind(now, pid, &worker);
+        if worker.newcomer {
+            let why = match worker.exec_failure {
+                Some(_) => Why::NotStarted(slot),
+                None => {
+                    self.due.ends.push_back(End {
+                        slot,
+                        of: Of::Exit(pid),
+                        follows: Follows::Nothing,
+                    });
+                    Why::Exited(pid)
+                }
+            };
+            return self.roll_back(now, why);
+        }
         let of = Of::Exit(pid);
         if self.stop.is_some() || worker.left {
             self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
             return self.make_room(now, slot);
+        }
+        if self.slot(slot).newcomer == Some(Newcomer::Awaited) {
+            let place = self.slot(slot);
+            (place.newcomer, place.ceded) = (Some(Newcomer::Due), true);
+            return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
         }
         if worker.told.is_some_and(|told| told.wanted) {
             // It could not make room, and now is gone before the slot's former one.
@@ -322,6 +383,9 @@ impl Model {
             return;
         }
         self.spawning = None;
+        if self.slot(slot).newcomer == Some(Newcomer::Spawning) {
+            return self.roll_back(now, Why::NotStarted(slot));
+        }
         self.never_was(now, slot, error);
     }
 
@@ -354,12 +418,12 @@ impl Model {
 
     /// Another worker, after a wait; unless there were too many.
     fn again(&mut self, now: Millis, id: SlotId) -> Follows {
-        let limit = self.rules.respawn_limit;
+        let (limit, mending) = (self.rules.respawn_limit, self.reload.is_some());
         let slot = self.slot(id);
         slot.restarts.push_back(now);
         if let Some(limit) = limit {
             slot.restarts.retain(|at| now.since(*at) < limit.window);
-            if slot.restarts.len() > limit.count as usize {
+            if slot.restarts.len() > limit.count as usize && !mending {
                 return Follows::GiveUp(StopReason::RespawnLimit(id));
             }
         }
@@ -385,6 +449,21 @@ impl Model {
                 self.slot(end.slot).wait = Some(Wait { began: now, until: None });
             }
             Follows::GiveUp(_) => self.begin_stop(now, Haste::GaveUp, code),
+        }
+    }
+}
+
+impl Slot {
+    fn new() -> Slot {
+        Slot {
+            vacant: false,
+            wait: None,
+            rests: false,
+            generation: Generation(1),
+            newcomer: None,
+            ceded: false,
+            in_a_row: 0,
+            restarts: VecDeque::new(),
         }
     }
 }

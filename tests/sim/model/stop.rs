@@ -3,6 +3,7 @@
 use fd3::plan::{Reaction, Readiness};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
+use super::reload::{Newcomer, Why};
 use super::{Haste, KILL_PATIENCE, Killed, Model, Phase, Stop, Told};
 
 impl Model {
@@ -14,7 +15,8 @@ impl Model {
             Reaction::Forward(signal) => {
                 self.due.forward = self.workers.keys().map(|pid| (*pid, signal)).collect();
             }
-            Reaction::Reload | Reaction::Upgrade | Reaction::Up | Reaction::Down => {}
+            Reaction::Reload => self.reload_asked(None),
+            Reaction::Upgrade | Reaction::Up | Reaction::Down => {}
             Reaction::Ignore => {}
         }
     }
@@ -39,6 +41,7 @@ impl Model {
         self.stop = Some(Stop { haste, since: now, status });
         self.due.close = true;
         self.outage = None;
+        self.reload_stopped();
         for slot in &mut self.slots {
             slot.vacant = false;
             slot.wait = None;
@@ -70,8 +73,12 @@ impl Model {
     }
 
     /// Told once; later only the limit may come nearer.
-    fn tell(&mut self, now: Millis, pid: Pid, until: Option<Millis>, wanted: bool) {
+    pub(super) fn tell(&mut self, now: Millis, pid: Pid, until: Option<Millis>, wanted: bool) {
         self.served(now, pid);
+        self.tell_only(pid, until, wanted);
+    }
+
+    pub(super) fn tell_only(&mut self, pid: Pid, until: Option<Millis>, wanted: bool) {
         let Some(worker) = self.workers.get_mut(&pid) else { return };
         if worker.killed.is_some() {
             return;
@@ -99,6 +106,7 @@ impl Model {
         if !self.running() {
             return;
         }
+        self.roll_back(now, Why::Listener);
         let limit = self.rules.stop_timeout.map(|limit| now.plus(limit));
         let mut seated: Vec<(SlotId, Pid)> = self
             .workers
@@ -116,9 +124,17 @@ impl Model {
     }
 
     pub(super) fn time_passed(&mut self, now: Millis) {
-        while let Some(pid) = self.soonest(now) {
-            self.start_is_due(now, pid);
-            self.end_is_due(now, pid);
+        loop {
+            let takeover = self.takeovers().into_iter().min().filter(|(at, _)| *at <= now);
+            match (self.soonest(now), takeover) {
+                // Of what is due at the same time, the workers come first.
+                (Some((at, pid)), next) if next.is_none_or(|(then, _)| at <= then) => {
+                    self.start_is_due(now, pid);
+                    self.end_is_due(now, pid);
+                }
+                (_, Some((_, slot))) => self.takeover_due(now, slot),
+                (_, None) => break,
+            }
         }
         self.groups_due(now);
         for slot in &mut self.slots {
@@ -130,9 +146,9 @@ impl Model {
     }
 
     /// The worker of whom something is due for the longest time.
-    fn soonest(&self, now: Millis) -> Option<Pid> {
+    fn soonest(&self, now: Millis) -> Option<(Millis, Pid)> {
         let due = self.workers.iter().filter_map(|(pid, worker)| Some((worker.deadline()?, *pid)));
-        due.min().filter(|(at, _)| *at <= now).map(|(_, pid)| pid)
+        due.min().filter(|(at, _)| *at <= now)
     }
 
     fn start_is_due(&mut self, now: Millis, pid: Pid) {
@@ -144,6 +160,9 @@ impl Model {
         match self.rules.readiness {
             Readiness::Alive(_) => self.ready(now, pid),
             Readiness::Notify(_) | Readiness::Signal(_) => {
+                if worker.newcomer {
+                    return self.roll_back(now, Why::NotReady(pid));
+                }
                 let limit = self.rules.stop_timeout.map(|limit| now.plus(limit));
                 self.tell(now, pid, limit, false);
             }
@@ -159,6 +178,8 @@ impl Model {
                 if left || self.stop.is_some() {
                     self.abandon(pid);
                     self.make_room(now, slot);
+                } else if self.slot(slot).newcomer == Some(Newcomer::Awaited) {
+                    self.roll_back(now, Why::NotStopped(pid));
                 }
             }
         } else if worker.told.is_some_and(|told| told.until.is_some_and(|at| at <= now)) {

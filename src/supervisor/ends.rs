@@ -1,0 +1,188 @@
+//! What follows a worker's end, or its never having been.
+
+use super::event::{Action, Actions, Fact, Failure, Next, Status, StopReason};
+use super::slot::{Newcomer, Seat};
+use super::stop::Mission;
+use super::worker::{Cause, Phase, Worker};
+use super::{EXIT_OWN_FAILURE, EXIT_TOO_SLOW, Lane, Supervisor};
+use crate::error::{Error, Kind};
+use crate::plan::Restart;
+use crate::units::{Millis, Pid, SlotId};
+
+impl Supervisor {
+    pub(super) fn spawn_failed(
+        &mut self,
+        now: Millis,
+        slot: SlotId,
+        error: Error,
+        out: &mut Actions,
+    ) {
+        match self.spawning {
+            Some((spawning, lane)) if spawning == slot => {
+                self.spawning = None;
+                match lane {
+                    Lane::Seat => self.seat_not_filled(now, slot, error, out),
+                    Lane::Newcomer => {
+                        self.roll_back(now, Failure::NotStarted { slot, error }, out);
+                    }
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn seat_not_filled(&mut self, now: Millis, slot: SlotId, error: Error, out: &mut Actions) {
+        let status = error.exit_status();
+        let next = self.after_failure(now, slot, &error);
+        out.push_back(Action::Say(Fact::NotStarted { slot, error, next }));
+        self.give_up_if(next, slot, status, now, out);
+    }
+
+    pub(super) fn exited(&mut self, now: Millis, pid: Pid, status: Status, out: &mut Actions) {
+        let Some(worker) = self.workers.remove(pid) else { return };
+        self.agenda.change(super::Due::Worker(pid), worker.phase.deadline(), None);
+        self.left_behind(now, pid, &worker, out);
+        let slot = worker.slot;
+        let Some(place) = self.slots.get(slot.0 as usize) else { return };
+        let (seated, newcomer) = (place.seat == Seat::Held(pid), place.newcomer);
+        if place.leaving == Some(pid) {
+            self.set_leaving(slot, None);
+        }
+        if seated {
+            self.served(now, slot, worker.phase);
+        }
+        let running = self.mission == Mission::Running;
+        let asked = worker.phase.cause() == Some(Cause::Wanted) || newcomer == Newcomer::Awaited;
+        if running && newcomer.pid() == Some(pid) {
+            self.newcomer_exited(now, pid, status, worker, out);
+        } else if running && seated && !asked {
+            self.holder_failed(now, pid, status, worker, out);
+        } else {
+            let uptime = now.since(worker.started);
+            let next = if seated { self.after_asked_end(now, slot) } else { Next::Asked };
+            out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
+            self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);
+            self.make_room(now, slot, out);
+        }
+        self.go_on(now, out);
+    }
+
+    /// However it ended: before it has taken over, that is a failure.
+    fn newcomer_exited(
+        &mut self,
+        now: Millis,
+        pid: Pid,
+        status: Status,
+        worker: Worker,
+        out: &mut Actions,
+    ) {
+        let (slot, uptime) = (worker.slot, now.since(worker.started));
+        let why = match worker.exec_failure {
+            Some(error) => Failure::NotStarted { slot, error },
+            None => {
+                let next = Next::Asked;
+                out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
+                Failure::Exited { slot, pid, status, uptime }
+            }
+        };
+        self.roll_back(now, why, out);
+    }
+
+    /// The seat's holder ended, and nobody had asked for that.
+    fn holder_failed(
+        &mut self,
+        now: Millis,
+        pid: Pid,
+        status: Status,
+        worker: Worker,
+        out: &mut Actions,
+    ) {
+        let (slot, uptime) = (worker.slot, now.since(worker.started));
+        if let Some(error) = worker.exec_failure {
+            return self.seat_not_filled(now, slot, error, out);
+        }
+        let too_slow = worker.phase.cause() == Some(Cause::TooSlow);
+        // It obeyed, but it had failed.
+        let code = if too_slow && status.code() == 0 { EXIT_TOO_SLOW } else { status.code() };
+        let next = self.after_end(now, slot, code, code != 0);
+        out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
+        self.give_up_if(next, slot, code, now, out);
+    }
+
+    /// A worker is no longer ready, or never was.
+    pub(super) fn served(&mut self, now: Millis, slot: SlotId, phase: Phase) {
+        if let (Phase::Ready { since }, Some(place)) = (phase, self.slots.get_mut(slot.0 as usize))
+        {
+            place.misery.was_ready_for(now.since(since));
+        }
+    }
+
+    /// The seat's holder ended as it was asked to. While fd3 runs it was replaced, and is gone before the
+    /// slot's former one: the next one waits here as well, see `make_room`. Or it went for a newcomer.
+    fn after_asked_end(&mut self, now: Millis, slot: SlotId) -> Next {
+        if self.mission != Mission::Running {
+            self.set_seat(slot, Seat::Closed);
+            return Next::Asked;
+        }
+        if self.newcomer_of(slot) == Newcomer::Awaited {
+            self.set_seat(slot, Seat::Ceded);
+            self.set_newcomer(slot, Newcomer::Vacant);
+            return Next::Asked;
+        }
+        self.start_again(now, slot)
+    }
+
+    fn newcomer_of(&self, slot: SlotId) -> Newcomer {
+        self.slots.get(slot.0 as usize).map_or(Newcomer::None, |slot| slot.newcomer)
+    }
+
+    /// A worker never came to be. Before COMMAND is proven this is the end. Later a shortage of the
+    /// machine's (of processes, memory, descriptors) is waited out: it is no fault of COMMAND's.
+    fn after_failure(&mut self, now: Millis, slot: SlotId, error: &Error) -> Next {
+        if !self.proven {
+            return Next::GiveUp(StopReason::CannotStart);
+        }
+        match error.kind() {
+            Kind::Own => self.rest(now, slot),
+            Kind::Usage | Kind::NotExecutable | Kind::NotFound => {
+                self.after_end(now, slot, error.exit_status(), true)
+            }
+        }
+    }
+
+    /// What follows an end that nobody asked for.
+    fn after_end(&mut self, now: Millis, slot: SlotId, code: u8, failed: bool) -> Next {
+        let Some(place) = self.slots.get(slot.0 as usize) else { return Next::Rest };
+        let rests = match place.load.rules.restart {
+            Restart::Always => false,
+            Restart::OnFailure => !failed,
+            Restart::Never => true,
+        };
+        if rests {
+            if failed {
+                self.last_failure = code;
+            }
+            self.set_seat(slot, Seat::Closed);
+            return Next::Rest;
+        }
+        self.start_again(now, slot)
+    }
+
+    /// After the wait that its past deserves, unless there were too many restarts already. While a reload
+    /// runs nothing is given up: it may be what mends them.
+    pub(super) fn start_again(&mut self, now: Millis, slot: SlotId) -> Next {
+        let mending = self.reload.is_some();
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
+        if !place.misery.may_restart(now, place.load.rules.respawn_limit) && !mending {
+            return Next::GiveUp(StopReason::RespawnLimit(slot));
+        }
+        self.rest(now, slot)
+    }
+
+    fn rest(&mut self, now: Millis, slot: SlotId) -> Next {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
+        let wait = place.misery.next_wait(place.load.rules.backoff, &mut self.chance);
+        self.set_seat(slot, Seat::Resting { until: now.plus(wait) });
+        Next::Restart(wait)
+    }
+}

@@ -1,0 +1,363 @@
+//! Reload: another generation takes over, or everything stays as it was.
+//!
+//! Wanted -> Loading -> Starting -> done, refused or rolled back. With `--surge all` every slot gets a
+//! newcomer beside its holder, and when all of them were ready for the overlap they take over together; the
+//! first one to fail takes all of them back. With `--surge K` the slots have their turns, so that newcomers
+//! and leaving workers are never more than K; with 0 the holder goes first. There the first failure ends the
+//! reload, and slots that had no turn yet keep what they have.
+//!
+//! A slot's load (what its next worker is started from) changes only at the takeover: until then a crash of
+//! the holder is mended from the old one, and after a rollback nothing has to be put back.
+//!
+//! Only one reload runs, and it begins when nobody is leaving; asked for meanwhile, it is done once more
+//! afterwards, however often. A stop ends both. Who asks is always answered.
+
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use super::Supervisor;
+use super::agenda::Due;
+use super::event::{Action, Actions, Fact, Failure, Outcome};
+use super::slot::{Load, Newcomer, Seat, Slot};
+use super::stop::Mission;
+use super::worker::Cause;
+use crate::error::Error;
+use crate::plan::{Rules, Surge};
+use crate::units::{Asker, Generation, Millis, Pid, SlotId};
+
+/// The orders that no running reload covers.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) asked: bool,
+    askers: Vec<Asker>,
+}
+
+#[derive(Debug)]
+pub(super) struct Reload {
+    begun: Millis,
+    askers: Vec<Asker>,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    Loading,
+    Starting {
+        load: Rc<Load>,
+        /// The slots that had no turn yet.
+        todo: VecDeque<SlotId>,
+        /// Newcomers that are not ready.
+        unready: usize,
+        /// With `--surge all`: when they take over.
+        until: Option<Millis>,
+    },
+}
+
+impl Reload {
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        match &self.phase {
+            Phase::Loading => None,
+            Phase::Starting { until, .. } => *until,
+        }
+    }
+}
+
+impl Supervisor {
+    pub(super) fn reload_asked(&mut self, asker: Option<Asker>, out: &mut Actions) {
+        match self.mission {
+            Mission::Running | Mission::NotBegun => {
+                self.wanted.asked = true;
+                self.wanted.askers.extend(asker);
+            }
+            Mission::Stopping { .. } | Mission::Finished => {
+                let outcome = Outcome::Stopped;
+                out.extend(asker.map(|asker| Action::Answer { asker, outcome }));
+            }
+        }
+    }
+
+    /// Begins what is wanted, once nothing is in its way.
+    pub(super) fn begin_reload(&mut self, now: Millis, out: &mut Actions) {
+        let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
+        let ready = self.open > 0 && self.leaving == 0 && self.mission == Mission::Running;
+        if !self.wanted.asked || !free || !ready {
+            return;
+        }
+        let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
+        self.reload = Some(Reload { begun: now, askers, phase: Phase::Loading });
+        out.push_back(Action::Load { generation: self.next_generation() });
+    }
+
+    fn next_generation(&self) -> Generation {
+        Generation(self.generation.0.saturating_add(1))
+    }
+
+    pub(super) fn loaded(&mut self, now: Millis, rules: Rules, out: &mut Actions) {
+        if !self.is_loading() {
+            return;
+        }
+        self.generation = self.next_generation();
+        let generation = self.generation;
+        let surge = rules.surge;
+        let load = Rc::new(Load { generation, rules });
+        let open = (0..).map(SlotId).zip(&self.slots);
+        let todo = open.filter(|(_, slot)| slot.seat != Seat::Closed).map(|(id, _)| id).collect();
+        if let Some(reload) = &mut self.reload {
+            reload.phase = Phase::Starting { load, todo, unready: 0, until: None };
+        }
+        out.push_back(Action::Say(Fact::Reloading { generation }));
+        if surge == Surge::All {
+            while let Some(slot) = self.next_turn() {
+                self.await_newcomer(slot, Newcomer::Vacant);
+            }
+        }
+        self.go_on(now, out);
+    }
+
+    /// What newcomers are started from.
+    pub(super) fn new_load(&self) -> Option<Rc<Load>> {
+        match &self.reload {
+            Some(Reload { phase: Phase::Starting { load, .. }, .. }) => Some(load.clone()),
+            Some(Reload { phase: Phase::Loading, .. }) | None => None,
+        }
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        matches!(&self.reload, Some(Reload { phase: Phase::Loading, .. }))
+    }
+
+    pub(super) fn load_failed(&mut self, error: Error, out: &mut Actions) {
+        if self.is_loading() {
+            let generation = self.next_generation();
+            self.end_reload(generation, &Outcome::Refused { error }, out);
+        }
+    }
+
+    fn next_turn(&mut self) -> Option<SlotId> {
+        match &mut self.reload {
+            Some(Reload { phase: Phase::Starting { todo, .. }, .. }) => todo.pop_front(),
+            Some(Reload { phase: Phase::Loading, .. }) | None => None,
+        }
+    }
+
+    fn surge(&self) -> Surge {
+        match &self.reload {
+            Some(Reload { phase: Phase::Starting { load, .. }, .. }) => load.rules.surge,
+            Some(Reload { phase: Phase::Loading, .. }) | None => Surge::All,
+        }
+    }
+
+    fn await_newcomer(&mut self, slot: SlotId, newcomer: Newcomer) {
+        if let Some(Reload { phase: Phase::Starting { unready, .. }, .. }) = &mut self.reload {
+            *unready += 1;
+        }
+        self.arriving += 1;
+        self.set_newcomer(slot, newcomer);
+    }
+
+    /// Gives slots their turns as far as the surge allows; ends the reload after the last.
+    pub(super) fn go_on(&mut self, now: Millis, out: &mut Actions) {
+        if let Surge::AtMost(most) = self.surge() {
+            let room = if most == 0 { 1 } else { most as usize };
+            while self.arriving + self.leaving < room
+                && let Some(slot) = self.next_turn()
+            {
+                self.take_turn(now, slot, most, out);
+            }
+        }
+        let over = match &self.reload {
+            Some(Reload { phase: Phase::Starting { todo, load, .. }, .. })
+                if todo.is_empty() && self.arriving == 0 =>
+            {
+                Some(load.clone())
+            }
+            Some(_) | None => None,
+        };
+        if let (Some(load), Some(reload)) = (over, &self.reload) {
+            let (generation, after) = (load.generation, now.since(reload.begun));
+            self.load = load;
+            self.end_reload(generation, &Outcome::Done { generation, after }, out);
+            self.forget_unused(generation, out);
+        }
+    }
+
+    fn take_turn(&mut self, now: Millis, slot: SlotId, most: u32, out: &mut Actions) {
+        let Some(place) = self.slots.get(slot.0 as usize) else { return };
+        match place.seat {
+            // The policy laid it to rest meanwhile.
+            Seat::Closed => {}
+            Seat::Held(pid) if most == 0 => {
+                self.await_newcomer(slot, Newcomer::Awaited);
+                self.drain(now, slot, pid, out);
+            }
+            Seat::Vacant | Seat::Resting { .. } if most == 0 => {
+                self.await_newcomer(slot, Newcomer::Vacant);
+                self.set_seat(slot, Seat::Ceded);
+            }
+            Seat::Vacant | Seat::Resting { .. } | Seat::Held(_) => {
+                self.await_newcomer(slot, Newcomer::Vacant);
+            }
+            Seat::Spawning | Seat::Ceded => {}
+        }
+    }
+
+    pub(super) fn newcomer_ready(&mut self, now: Millis, slot: SlotId, pid: Pid) {
+        let Some(Reload { phase: Phase::Starting { load, unready, .. }, .. }) = &mut self.reload
+        else {
+            return;
+        };
+        *unready -= 1;
+        let at = now.plus(load.rules.overlap);
+        let (surge, last) = (load.rules.surge, *unready == 0);
+        let until = (surge != Surge::All).then_some(at);
+        self.set_newcomer(slot, Newcomer::Ready { pid, until });
+        if surge == Surge::All && last {
+            self.set_takeover(Some(at));
+        }
+    }
+
+    /// All of them, together.
+    pub(super) fn takeover_due(&mut self, now: Millis, out: &mut Actions) {
+        for index in 0..self.slots.len() {
+            self.take_over(now, SlotId(index as u32), out);
+        }
+        self.go_on(now, out);
+    }
+
+    pub(super) fn newcomer_due(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        self.take_over(now, slot, out);
+        self.go_on(now, out);
+    }
+
+    /// The newcomer gets the seat, its holder is told to finish.
+    fn take_over(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        let Some(Reload { phase: Phase::Starting { load, .. }, .. }) = &self.reload else { return };
+        let load = load.clone();
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        let Newcomer::Ready { pid, .. } = place.newcomer else { return };
+        let former = place.seat;
+        place.load = load;
+        place.misery = super::backoff::Misery::default();
+        self.arriving -= 1;
+        self.set_newcomer(slot, Newcomer::None);
+        self.set_seat(slot, Seat::Held(pid));
+        if let Seat::Held(former) = former {
+            self.set_leaving(slot, Some(former));
+            self.drain(now, slot, former, out);
+            self.leave_behind_if_in_vain(now, former, out);
+        }
+    }
+
+    /// Tells a worker that another one replaces to finish what it has.
+    fn drain(&mut self, now: Millis, slot: SlotId, pid: Pid, out: &mut Actions) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        let until = worker.load.rules.drain_timeout.map(|limit| now.plus(limit));
+        let phase = worker.phase;
+        self.served(now, slot, phase);
+        self.retire(pid, until, Cause::Wanted, out);
+    }
+
+    /// One newcomer failed, or what they were to serve: back to what was before.
+    pub(super) fn roll_back(&mut self, now: Millis, why: Failure, out: &mut Actions) {
+        let generation = self.generation;
+        if let Some(Reload { phase: Phase::Starting { .. }, .. }) = &self.reload {
+            self.send_newcomers_away(now, out);
+            self.end_reload(generation, &Outcome::RolledBack { why }, out);
+            self.forget_unused(generation, out);
+        }
+    }
+
+    fn send_newcomers_away(&mut self, now: Millis, out: &mut Actions) {
+        self.newcomers.clear();
+        self.arriving = 0;
+        for index in 0..self.slots.len() {
+            let slot = SlotId(index as u32);
+            let Some(place) = self.slots.get(index) else { continue };
+            let (newcomer, seat) = (place.newcomer, place.seat);
+            if newcomer == Newcomer::None {
+                continue;
+            }
+            self.set_newcomer(slot, Newcomer::None);
+            if let Some(pid) = newcomer.pid().filter(|pid| self.workers.get(*pid).is_some()) {
+                self.set_leaving(slot, Some(pid));
+                let load = self.workers.get(pid).map(|worker| worker.load.rules.drain_timeout);
+                let until = load.flatten().map(|limit| now.plus(limit));
+                self.retire(pid, until, Cause::Wanted, out);
+            }
+            if seat == Seat::Ceded {
+                self.set_seat(slot, Seat::Vacant);
+                self.vacant.push_back(slot);
+            }
+        }
+    }
+
+    /// A stop ends the reload that runs and the one that was to follow.
+    pub(super) fn stop_reload(&mut self, out: &mut Actions) {
+        self.newcomers.clear();
+        self.arriving = 0;
+        for index in 0..self.slots.len() {
+            self.set_newcomer(SlotId(index as u32), Newcomer::None);
+        }
+        let generation = self.generation;
+        if self.reload.is_some() {
+            self.end_reload(generation, &Outcome::Stopped, out);
+        }
+        let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
+        let outcome = Outcome::Stopped;
+        out.extend(
+            askers.into_iter().map(|asker| Action::Answer { asker, outcome: outcome.clone() }),
+        );
+    }
+
+    fn end_reload(&mut self, generation: Generation, outcome: &Outcome, out: &mut Actions) {
+        self.set_takeover(None);
+        let Some(reload) = self.reload.take() else { return };
+        let fact = Fact::ReloadEnded { generation, outcome: outcome.clone() };
+        out.push_back(Action::Say(fact));
+        for asker in reload.askers {
+            out.push_back(Action::Answer { asker, outcome: outcome.clone() });
+        }
+    }
+
+    /// A generation that no slot would start a worker of is not needed any more.
+    fn forget_unused(&mut self, newest: Generation, out: &mut Actions) {
+        self.kept.push(newest);
+        let slots = &self.slots;
+        self.kept.retain(|generation| {
+            let uses =
+                |slot: &Slot| slot.seat != Seat::Closed && slot.load.generation == *generation;
+            let used = slots.iter().any(uses);
+            if !used {
+                out.push_back(Action::Forget { generation: *generation });
+            }
+            used
+        });
+    }
+
+    /// The only place where a slot's newcomer changes: agenda and queue follow it.
+    pub(super) fn set_newcomer(&mut self, slot: SlotId, newcomer: Newcomer) {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        let before = core::mem::replace(&mut place.newcomer, newcomer);
+        self.agenda.change(Due::Newcomer(slot), before.deadline(), newcomer.deadline());
+        if newcomer == Newcomer::Vacant {
+            self.newcomers.push_back(slot);
+        }
+    }
+
+    /// The only place where somebody begins or ends to leave: the count follows.
+    pub(super) fn set_leaving(&mut self, slot: SlotId, leaving: Option<Pid>) {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        self.leaving -= usize::from(place.leaving.is_some());
+        self.leaving += usize::from(leaving.is_some());
+        place.leaving = leaving;
+    }
+
+    fn set_takeover(&mut self, after: Option<Millis>) {
+        let Some(Reload { phase: Phase::Starting { until, .. }, .. }) = &mut self.reload else {
+            return;
+        };
+        let before = core::mem::replace(until, after);
+        self.agenda.change(Due::Takeover, before, after);
+    }
+}

@@ -1,0 +1,287 @@
+//! Reloads, reckoned from DESIGN: who is to come, who takes over when, and what a failure undoes.
+
+use fd3::plan::{Rules, Surge};
+use fd3::supervisor::{Failure, Outcome};
+use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
+
+use super::{Model, Phase};
+
+/// The reload that runs.
+pub(super) struct Reload {
+    askers: Vec<Asker>,
+    rules: Rules,
+    /// Slots that had no turn yet, the next one last.
+    todo: Vec<SlotId>,
+}
+
+/// What a slot's newcomer is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Newcomer {
+    /// Not before the holder is gone.
+    Awaited,
+    /// It has to be started.
+    Due,
+    Spawning,
+    Lives(Pid),
+}
+
+/// What a reload must be said to have come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Came {
+    Done,
+    Refused,
+    RolledBack(Why),
+    Stopped,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    NotStarted(SlotId),
+    Exited(Pid),
+    NotReady(Pid),
+    NotStopped(Pid),
+    Listener,
+}
+
+impl Reload {
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+impl Came {
+    pub(super) fn is(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Done { .. } => *self == Came::Done,
+            Outcome::Refused { .. } => *self == Came::Refused,
+            Outcome::Stopped => *self == Came::Stopped,
+            Outcome::RolledBack { why } => {
+                let why = match why {
+                    Failure::NotStarted { slot, .. } => Why::NotStarted(*slot),
+                    Failure::Exited { pid, .. } => Why::Exited(*pid),
+                    Failure::NotReady { pid, .. } => Why::NotReady(*pid),
+                    Failure::NotStopped { pid, .. } => Why::NotStopped(*pid),
+                    Failure::Listener => Why::Listener,
+                };
+                *self == Came::RolledBack(why)
+            }
+        }
+    }
+}
+
+impl Model {
+    pub fn reloading(&self) -> bool {
+        self.reload.is_some() || self.wanted.is_some()
+    }
+
+    pub(super) fn reload_asked(&mut self, asker: Option<Asker>) {
+        if self.stop.is_some() || self.finished {
+            self.due.answers.extend(asker.map(|asker| (asker, Came::Stopped)));
+        } else {
+            self.wanted.get_or_insert_default().extend(asker);
+        }
+    }
+
+    fn leaving(&self) -> usize {
+        self.workers.values().filter(|worker| worker.left).count()
+    }
+
+    fn arriving(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.newcomer.is_some()).count()
+    }
+
+    /// After everything else that an event brings.
+    pub(super) fn reload_begins(&mut self) {
+        let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
+        let open = self.slots.iter().any(|slot| !slot.rests);
+        if !self.finished && self.is_over().is_some() {
+            self.reload_stopped();
+        }
+        if self.running() && open && free && self.reload.is_none() && self.loading.is_none() {
+            self.loading = self.wanted.take();
+            self.due.load = self.loading.is_some();
+        }
+    }
+
+    pub(super) fn loaded(&mut self, now: Millis, rules: &Rules) {
+        let Some(askers) = self.loading.take() else { return };
+        self.newest = Generation(self.newest.0 + 1);
+        self.kept.push(self.newest);
+        self.drains.push(rules.drain_timeout);
+        let all = (0..self.slots.len() as u32).map(SlotId);
+        let todo = all.rev().filter(|slot| !self.slots[slot.0 as usize].rests).collect();
+        let rules = rules.clone();
+        self.reload = Some(Reload { askers, rules, todo });
+        self.due.reloading = true;
+        self.go_on(now);
+    }
+
+    pub(super) fn load_failed(&mut self) {
+        if let Some(askers) = self.loading.take() {
+            self.came(askers, Came::Refused);
+        }
+    }
+
+    fn came(&mut self, askers: Vec<Asker>, came: Came) {
+        self.due.answers.extend(askers.into_iter().map(|asker| (asker, came.clone())));
+        self.due.came = Some(came);
+    }
+
+    /// Turns as far as there is room; the end after the last one.
+    pub(super) fn go_on(&mut self, now: Millis) {
+        loop {
+            let busy = self.arriving() + self.leaving();
+            let Some(reload) = &mut self.reload else { return };
+            let room = match reload.rules.surge {
+                Surge::All => true,
+                Surge::AtMost(most) => busy < most.max(1) as usize,
+            };
+            let first = reload.rules.surge == Surge::AtMost(0);
+            match reload.todo.pop() {
+                Some(slot) if !room => {
+                    reload.todo.push(slot);
+                    return;
+                }
+                Some(slot) => self.turn(now, slot, first),
+                None if self.arriving() == 0 => {
+                    let Some(reload) = self.reload.take() else { return };
+                    self.came(reload.askers, Came::Done);
+                    return self.forget();
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// `first`: its holder has to go first.
+    fn turn(&mut self, now: Millis, slot: SlotId, first: bool) {
+        if self.slot(slot).rests {
+            return;
+        }
+        let holder = self.holder(slot);
+        let (place, newcomer) = (
+            self.slot(slot),
+            if first && holder.is_some() { Newcomer::Awaited } else { Newcomer::Due },
+        );
+        place.newcomer = Some(newcomer);
+        if first {
+            place.ceded = holder.is_none();
+            place.vacant = false;
+            place.wait = None;
+        }
+        if let Some(pid) = holder.filter(|_| first) {
+            self.drain(now, pid);
+        }
+    }
+
+    fn drain(&mut self, now: Millis, pid: Pid) {
+        let limit = self.workers.get(&pid).and_then(|worker| worker.drain);
+        self.tell(now, pid, limit.map(|limit| now.plus(limit)), true);
+    }
+
+    pub(super) fn holder(&self, slot: SlotId) -> Option<Pid> {
+        let mut all = self.workers.iter();
+        all.find(|(_, worker)| worker.slot == slot && !worker.left && !worker.newcomer)
+            .map(|(pid, _)| *pid)
+    }
+
+    /// When each newcomer takes over, as far as it is known.
+    pub(super) fn takeovers(&self) -> Vec<(Millis, SlotId)> {
+        let Some(reload) = &self.reload else { return Vec::new() };
+        let mut ready = Vec::new();
+        let mut unready = false;
+        for (slot, place) in (0..).map(SlotId).zip(&self.slots) {
+            let since = match place.newcomer {
+                None => continue,
+                Some(Newcomer::Lives(pid)) => match self.workers.get(&pid).map(|one| &one.phase) {
+                    Some(Phase::Ready { since }) => Some(*since),
+                    Some(Phase::Starting { .. }) | None => None,
+                },
+                Some(_) => None,
+            };
+            match since {
+                Some(since) => ready.push((since.plus(reload.rules.overlap), slot)),
+                None => unready = true,
+            }
+        }
+        if reload.rules.surge == Surge::All {
+            let last = ready.iter().map(|(at, _)| *at).max().filter(|_| !unready);
+            return last.map_or(Vec::new(), |last| {
+                ready.into_iter().map(|(_, slot)| (last, slot)).collect()
+            });
+        }
+        ready
+    }
+
+    /// Of this slot, or of all together.
+    pub(super) fn takeover_due(&mut self, now: Millis, slot: SlotId) {
+        let Some(reload) = &self.reload else { return };
+        let slots = match reload.rules.surge {
+            Surge::All => (0..self.slots.len() as u32).map(SlotId).collect(),
+            Surge::AtMost(_) => vec![slot],
+        };
+        for slot in slots {
+            self.take_over(now, slot);
+        }
+        self.go_on(now);
+    }
+
+    fn take_over(&mut self, now: Millis, slot: SlotId) {
+        let Some(Newcomer::Lives(pid)) = self.slot(slot).newcomer.take() else { return };
+        let former = self.holder(slot);
+        if let Some(worker) = self.workers.get_mut(&pid) {
+            worker.newcomer = false;
+        }
+        let (generation, place) = (self.newest, self.slot(slot));
+        (place.vacant, place.wait, place.rests, place.ceded) = (false, None, false, false);
+        (place.in_a_row, place.generation) = (0, generation);
+        place.restarts.clear();
+        if let Some(former) = former {
+            self.drain(now, former);
+            if let Some(worker) = self.workers.get_mut(&former) {
+                worker.left = true;
+                if worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none()) {
+                    self.abandon(former);
+                }
+            }
+        }
+    }
+
+    pub(super) fn roll_back(&mut self, now: Millis, why: Why) {
+        let Some(reload) = self.reload.take() else { return };
+        for index in 0..self.slots.len() {
+            let place = &mut self.slots[index];
+            place.vacant |= core::mem::take(&mut place.ceded);
+            if let Some(Newcomer::Lives(pid)) = place.newcomer.take()
+                && let Some(worker) = self.workers.get_mut(&pid)
+            {
+                (worker.newcomer, worker.left) = (false, true);
+                let limit = worker.drain.map(|limit| now.plus(limit));
+                self.tell_only(pid, limit, true);
+            }
+        }
+        self.came(reload.askers, Came::RolledBack(why));
+        self.forget();
+    }
+
+    pub(super) fn reload_stopped(&mut self) {
+        if let Some(reload) = self.reload.take() {
+            self.came(reload.askers, Came::Stopped);
+        }
+        let waiting = self.wanted.take().unwrap_or_default();
+        self.due.answers.extend(waiting.into_iter().map(|asker| (asker, Came::Stopped)));
+        for slot in &mut self.slots {
+            (slot.newcomer, slot.ceded) = (None, false);
+        }
+        self.workers.values_mut().for_each(|worker| worker.newcomer = false);
+    }
+
+    fn forget(&mut self) {
+        let slots = &self.slots;
+        let uses = |generation: Generation| {
+            slots.iter().any(|slot| !slot.rests && slot.generation == generation)
+        };
+        let (kept, unused) = self.kept.iter().partition(|generation| uses(**generation));
+        (self.kept, self.due.forget) = (kept, unused);
+    }
+}

@@ -1,0 +1,103 @@
+//! The laws of reloads: one at a time, of one generation more than before, and everybody who asks is
+//! answered once.
+
+use std::collections::BTreeSet;
+
+use fd3::plan::{Rules, Surge};
+use fd3::units::{Asker, Generation, Millis, Pid};
+
+use crate::world::Claim;
+
+pub struct Reloads {
+    /// Who waits for an answer.
+    pub asked: Vec<Asker>,
+    pub loading: Option<Generation>,
+    pub under_way: Option<UnderWay>,
+    /// The generations that may be started.
+    pub known: BTreeSet<Generation>,
+    /// How many workers more than slots any reload so far has allowed; what it began may linger.
+    pub surge: usize,
+    /// The shortest time that any generation gave its replaced workers.
+    pub drain: Option<Millis>,
+    /// A worker of an older generation was told to stop while the present reload ran.
+    pub told_old: bool,
+    /// Who was told last that it was too slow, which is its own affair.
+    pub too_slow: Option<Pid>,
+}
+
+pub struct UnderWay {
+    generation: Generation,
+    pub rules: Rules,
+}
+
+impl Default for Reloads {
+    fn default() -> Reloads {
+        Reloads {
+            asked: Vec::new(),
+            loading: None,
+            under_way: None,
+            known: BTreeSet::from([Generation(1)]),
+            surge: 0,
+            drain: None,
+            told_old: false,
+            too_slow: None,
+        }
+    }
+}
+
+impl Reloads {
+    pub fn load(&mut self, generation: Generation) -> Claim {
+        if self.under_way.is_some()
+            || self.loading.replace(generation).is_some_and(|one| one != generation)
+        {
+            return Err("a reload begins while another one runs".into());
+        }
+        if self.known.contains(&generation) {
+            return Err(format!("generation {generation} is loaded again"));
+        }
+        Ok(())
+    }
+
+    pub fn loaded(&mut self, rules: &Rules, count: usize) {
+        let Some(generation) = self.loading.take() else { return };
+        self.known.insert(generation);
+        self.surge = self.surge.max(match rules.surge {
+            Surge::All => count,
+            Surge::AtMost(most) => most.max(1) as usize,
+        });
+        self.drain = self.drain.into_iter().chain(rules.drain_timeout).min();
+        self.under_way = Some(UnderWay { generation, rules: rules.clone() });
+        self.told_old = false;
+    }
+
+    pub fn forget(&mut self, generation: Generation) -> Claim {
+        if self.known.remove(&generation) {
+            return Ok(());
+        }
+        Err(format!("generation {generation} is forgotten, and which was never known"))
+    }
+
+    pub fn may_spawn(&self, generation: Generation) -> Claim {
+        if self.known.contains(&generation) {
+            return Ok(());
+        }
+        Err(format!("a worker of generation {generation} is started, which there is not"))
+    }
+
+    pub fn answer(&mut self, asker: Asker) -> Claim {
+        match self.asked.iter().position(|waiting| *waiting == asker) {
+            Some(place) => {
+                self.asked.swap_remove(place);
+                Ok(())
+            }
+            None => Err(format!("{asker:?} is answered and did not ask")),
+        }
+    }
+
+    pub fn told(&mut self, pid: Pid, generation: Generation) {
+        let late = self.too_slow.take() == Some(pid);
+        if let Some(reload) = self.under_way.as_ref().filter(|_| !late) {
+            self.told_old |= generation < reload.generation;
+        }
+    }
+}
