@@ -1,6 +1,7 @@
 //! Facts about this process, and its limits.
 
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::rand::GetRandomFlags;
 
 use super::checked;
 use crate::error::Errno;
@@ -56,7 +57,12 @@ pub fn cpus_in_affinity() -> u32 {
     rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count().max(1))
 }
 
-/// Something that differs from run to run.
+/// Something that nobody can foresee, or before Linux 3.17 and early in its boot at least something that
+/// differs from run to run.
 pub fn seed() -> u64 {
-    super::clock::realtime_ms() << 20 ^ own_pid() as u64
+    let mut random = [0; 8];
+    match rustix::rand::getrandom(&mut random, GetRandomFlags::NONBLOCK) {
+        Ok(8) => u64::from_ne_bytes(random),
+        Ok(_) | Err(_) => super::clock::realtime_ms() << 20 ^ own_pid() as u64,
+    }
 }
