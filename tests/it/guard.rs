@@ -146,7 +146,7 @@ fn ticks(pid: i32) -> u64 {
 }
 
 /// How long fd3 works while another program counts to a second.
-fn ticks_in_a_second(fd3: &Fd3) -> u64 {
+pub fn ticks_in_a_second(fd3: &Fd3) -> u64 {
     let before = ticks(fd3.pid());
     assert!(command("sleep").arg("1").status().expect("sleep starts").success());
     ticks(fd3.pid()) - before

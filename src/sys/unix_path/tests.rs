@@ -241,6 +241,41 @@ fn the_guard_brings_the_path_back_again_and_again() {
     assert_eq!(bound.restore(), Err(Trouble::NoGuard));
 }
 
+/// Left by an fd3 that was killed between two steps: the guard itself goes, and is made anew.
+#[test]
+fn a_third_name_that_is_taken_is_no_obstacle() {
+    let dir = TempDir::new();
+    let path = dir.file("x");
+    let (_fd, mut bound) = bind_at(&path).expect("bind");
+    let third = dir.file(".x.fd3+");
+    fs::write(&third, "foreign").expect("write");
+    for _ in 0..2 {
+        fs::remove_file(&path).expect("unlink");
+        assert_eq!(bound.restore(), Ok(()));
+        UnixStream::connect(&path).expect("it serves");
+        assert_eq!(dir.names(), [".x.fd3", ".x.fd3+", "x"]);
+    }
+    assert_eq!(fs::read_to_string(&third).expect("untouched"), "foreign");
+    bound.remove();
+    assert_eq!(dir.names(), [".x.fd3+"]);
+}
+
+#[test]
+fn what_lives_at_the_guards_name_is_left_alone() {
+    let dir = TempDir::new();
+    let (path, guard) = (dir.file("x"), dir.file(".x.fd3"));
+    let server = UnixListener::bind(&guard).expect("bind");
+    let (_fd, mut bound) = bind_at(&path).expect("the path itself is free");
+    assert_eq!(bound.guard, None);
+    UnixStream::connect(&path).expect("it serves");
+    UnixStream::connect(&guard).expect("as before");
+    server.accept().expect("the client came here");
+    fs::remove_file(&path).expect("unlink");
+    assert_eq!(bound.restore(), Err(Trouble::NoGuard));
+    bound.remove();
+    assert_eq!(dir.names(), [".x.fd3"]);
+}
+
 #[test]
 fn remove_leaves_what_others_put_there() {
     let dir = TempDir::new();
