@@ -1,9 +1,9 @@
 //! Start, crash, restart, stop: the life of workers.
 
 use crate::harness::{
-    FD3, Fd3, children, command, exists, field, kill, output, run, stderr_of, until,
+    FD3, Fd3, Folder, children, command, exists, field, kill, output, run, stderr_of, until,
 };
-use crate::world::python;
+use crate::world::{can_strace, python};
 
 const SLEEP: [&str; 3] = ["--", "sleep", "1000"];
 
@@ -122,4 +122,23 @@ fn freebind_binds_what_is_not_here_yet() {
         assert!(port.is_some_and(|port| port > 0), "{told}");
         assert_eq!(fd3.stop(), 0);
     }
+}
+
+/// Each time anew, so that a new version is found; but once for each start.
+#[test]
+fn a_command_is_looked_up_once_for_each_start() {
+    if !can_strace() {
+        return;
+    }
+    let folder = Folder::new();
+    let (trace, program) = (folder.path("trace"), folder.path("worker"));
+    std::os::unix::fs::symlink("/bin/true", &program).expect("the folder is ours");
+    let mut strace = command("strace");
+    // Not by its own environment, in which strace is looked for.
+    let path = format!("PATH={}", folder.path(""));
+    strace.args(["-qq", "-o", &trace, "-E", &path, "-e", "trace=/access"]);
+    strace.args([FD3, "run", "-w", "3", "--restart", "never", "worker"]);
+    assert!(strace.status().expect("strace starts").success());
+    let trace = std::fs::read_to_string(trace).expect("strace wrote it");
+    assert_eq!(trace.lines().filter(|line| line.contains("/worker\"")).count(), 3, "{trace}");
 }
