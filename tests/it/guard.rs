@@ -162,7 +162,9 @@ fn a_listener_that_cannot_be_replaced_ends_fd3() {
     let folder = Folder::new();
     let name = format!("unix:@fd3-gone-{}", std::process::id());
     let evil = "
-os.fork() or (os.setsid(), os.write(1, b'away %d.\\n' % os.getpid()), signal.pause())
+gone, left = os.pipe()
+os.fork() or (os.setsid(), os.write(1, b'away %d.\\n' % os.getpid()), os.write(left, b'x'), signal.pause())
+os.read(gone, 1)
 listener.shutdown(socket.SHUT_RDWR)";
     let mut fd3 = start(&folder, &name, &[], evil);
     let away = fd3.line("away ");
