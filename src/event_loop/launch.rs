@@ -76,7 +76,10 @@ impl Launcher {
         generation: Generation,
         listeners: &[Listener],
     ) -> Result<(Pid, NotifySocket), Error> {
-        self.program = find(&self.launch, self.path.as_deref())?;
+        // The first one follows right after `new`.
+        if self.serial > 0 {
+            self.program = find(&self.launch, self.path.as_deref())?;
+        }
         let socket =
             NotifySocket::new().map_err(|errno| Error::system("make", "a notify socket", errno))?;
         let worker = Worker { slot, generation, serial: self.serial + 1, parent: self.own_pid };

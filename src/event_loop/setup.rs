@@ -62,9 +62,11 @@ impl EventLoop {
         };
         let mut listeners = Listeners::open(&plan.listen, &inherited)?;
         adopted.iter().filter(|number| **number >= FIRST_FD).for_each(|n| fd::close_number(*n));
-        if let Err(errno) = service.watch_all(&mut listeners) {
+        let watched = make_way(&mut listeners, reserved)
+            .and_then(|()| service.watch_all(&mut listeners).map_err(cannot("a watch")));
+        if let Err(error) = watched {
             listeners.close();
-            return Err(cannot("a watch")(errno));
+            return Err(error);
         }
         service.log.listening(&listeners);
         service.listeners = Some(listeners);
@@ -83,6 +85,17 @@ impl EventLoop {
             None => Ok(()),
         }
     }
+}
+
+/// Where there are too few descriptors for all, the one that is too many is named.
+fn make_way(listeners: &mut Listeners, reserved: i32) -> Result<(), Error> {
+    for listener in &mut listeners.all {
+        if fd::number(&listener.fd) < reserved {
+            listener.fd = fd::copy_above(&listener.fd, reserved)
+                .map_err(|errno| Error::system("bind", &listener.listen.address, errno))?;
+        }
+    }
+    Ok(())
 }
 
 fn cannot(what: &'static str) -> impl Fn(Errno) -> Error {

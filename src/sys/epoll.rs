@@ -4,6 +4,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 
+use super::memory;
 use crate::error::Errno;
 
 /// What is waited for.
@@ -39,6 +40,9 @@ impl Epoll {
             tv_sec: (ms / 1000) as i64,
             tv_nsec: ((ms % 1000) * 1_000_000) as _,
         });
+        if timeout.is_none() {
+            memory::give_back();
+        }
         self.ready.clear();
         let room = rustix::buffer::spare_capacity(&mut self.ready);
         match epoll::wait(&self.fd, room, timeout.as_ref()) {

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fd;
 pub mod file;
 pub mod inotify;
+mod memory;
 pub mod notify;
 pub mod process;
 pub mod queue;

@@ -1,6 +1,7 @@
 //! Facts about this process, and its limits.
 
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::rand::GetRandomFlags;
 
 use super::checked;
 use crate::error::Errno;
@@ -58,12 +59,27 @@ pub(super) fn restore_descriptor_limit(limit: Rlimit) -> Result<(), Errno> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
+/// A kernel refuses to tell where there is not room for as many CPUs as it could have; none has more.
+const CPUS_MAX: usize = 1 << 16;
+
 /// The CPUs that this process may be scheduled on; at least 1.
+// vec! would bring calloc(3) along for this alone.
+#[allow(clippy::slow_vector_initialization)]
 pub fn cpus_in_affinity() -> u32 {
-    rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count().max(1))
+    let mut set = Vec::new();
+    set.resize(CPUS_MAX / 8, 0_u8);
+    // SAFETY: the kernel writes at most that many bytes into set, which outlives the call.
+    unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, CPUS_MAX / 8, set.as_mut_ptr()) };
+    // Where it is refused nothing was written.
+    set.iter().map(|byte| byte.count_ones()).sum::<u32>().max(1)
 }
 
-/// Something that differs from run to run.
+/// Something that nobody can foresee, or before Linux 3.17 and early in its boot at least something that
+/// differs from run to run.
 pub fn seed() -> u64 {
-    super::clock::realtime_ms() << 20 ^ own_pid() as u64
+    let mut random = [0; 8];
+    match rustix::rand::getrandom(&mut random, GetRandomFlags::NONBLOCK) {
+        Ok(8) => u64::from_ne_bytes(random),
+        Ok(_) | Err(_) => super::clock::realtime_ms() << 20 ^ own_pid() as u64,
+    }
 }

@@ -11,14 +11,15 @@ pub mod tests;
 
 use super::socket::{self, Answer, Kind, Name};
 use crate::error::Errno;
+use alloc::format;
 use alloc::vec::Vec;
 use rustix::event::{Timespec, poll};
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, fchmod,
-    flock, linkat, lstat, open, rename, unlink,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, flock,
+    fstat, linkat, lstat, open, openat, renameat, unlinkat,
 };
 use rustix::process::umask;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// How often a path may vanish between bind(2)'s refusal and our look at it.
 const ATTEMPTS: usize = 8;
@@ -77,15 +78,15 @@ pub fn bind(
     let name = Name::Path(path.to_vec());
     let mut lock = None;
     for _ in 0..ATTEMPTS {
-        match with_mode(fd, access, || socket::bind(fd, &name)) {
-            Ok(()) => return settle(fd, path, path, access, backlog),
+        match with_mode(access, || socket::bind(fd, &name)) {
+            Ok(()) => return settle(fd, CWD, path, path, access, backlog),
             Err(Errno(libc::EADDRINUSE)) => {}
             Err(errno) => return Err(errno.into()),
         }
         if lock.is_none() {
             lock = Some(lock_folder(path));
         }
-        match lstat(path) {
+        match look(path) {
             Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
             Ok(_) => {}
             Err(rustix::io::Errno::NOENT) => continue,
@@ -123,41 +124,45 @@ fn lock_folder(path: &[u8]) -> Option<OwnedFd> {
 }
 
 /// Makes a bind(2) create the inode with exactly the mode asked for, so that it is never more open
-/// than that: Linux takes it from the socket's own mode, less the umask.
-fn with_mode<T>(fd: BorrowedFd<'_>, access: &Access, bind: impl FnOnce() -> T) -> T {
+/// than that, nor has to be opened by name: a socket's own mode is 0777, from which Linux takes the umask.
+fn with_mode<T>(access: &Access, bind: impl FnOnce() -> T) -> T {
     let Some(mode) = access.mode.map(Mode::from_raw_mode) else {
         return bind();
     };
-    // Where this is refused or means nothing, the umask does it, and chmod(2) in `give`.
-    let taken = fchmod(fd, mode).is_ok();
-    let before =
-        umask(if taken { !mode & Mode::from_raw_mode(0o777) } else { Mode::from_raw_mode(0o777) });
+    let before = umask(!mode & Mode::from_raw_mode(0o777));
     let done = bind();
     umask(before);
     done
 }
 
-/// What comes after bind(2): guard, owner, listen. The socket is at `at`, which is `path` or will be
-/// renamed to it. On an error nothing is left.
+/// What comes after bind(2): guard, owner, listen. The socket is at `at` in `dir`, which is `path` or will
+/// be renamed to it. On an error nothing is left at `path`.
 fn settle(
     fd: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
     at: &[u8],
     path: &[u8],
     access: &Access,
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
-    let stat = match lstat(at) {
-        Ok(stat) => stat,
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inode = openat(dir, at, flags, Mode::empty());
+    let (inode, stat) = match inode.and_then(|inode| Ok((fstat(&inode)?, inode))) {
+        Ok((stat, inode)) => (inode, stat),
         Err(errno) => {
-            let _ = unlink(at);
+            remove(dir, at, AtFlags::empty());
             return Err(errno.into());
         }
     };
+    // Whoever may write to the folder may have put there what is not his, for us to give away.
+    if !is_socket(&stat) || stat.st_nlink > 1 {
+        return Err(Errno(libc::EADDRINUSE).into());
+    }
     let (dev, ino) = identity(&stat);
-    let mut bound = BoundPath { path: at.to_vec(), guard: None, dev, ino, public: true };
-    bound.guard = link_guard(at, guard_of(path));
+    let guard = link_guard(dir, at, guard_of(path));
+    let mut bound = BoundPath { path: path.to_vec(), guard, dev, ino, public: true };
     // Owner before listen(2): nobody gets in by the rights of our own group in between.
-    let done = give(at, &stat, access).and_then(|()| match backlog {
+    let done = give(&inode, &stat, access).and_then(|()| match backlog {
         Some(backlog) => socket::listen(fd, backlog),
         None => Ok(()),
     });
@@ -165,37 +170,55 @@ fn settle(
         bound.remove();
         return Err(errno.into());
     }
-    bound.path = path.to_vec();
     Ok(bound)
 }
 
-fn give(at: &[u8], stat: &Stat, access: &Access) -> Result<(), Errno> {
+/// By descriptor, not by name, which others may have changed meanwhile.
+fn give(inode: &OwnedFd, stat: &Stat, access: &Access) -> Result<(), Errno> {
     let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
     if uid.is_some() || gid.is_some() {
-        chownat(CWD, at, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+        chownat(inode, c"", uid, gid, AtFlags::EMPTY_PATH)?;
     }
     match access.mode.map(Mode::from_raw_mode) {
-        Some(mode) if Mode::from_raw_mode(stat.st_mode) != mode => Ok(chmod(at, mode)?),
+        // Only on file systems that do not go by the umask. Before fchmodat2(2) there is no other way.
+        Some(mode) if Mode::from_raw_mode(stat.st_mode) != mode => {
+            Ok(chmod(format!("/proc/self/fd/{}", inode.as_raw_fd()), mode)?)
+        }
         Some(_) | None => Ok(()),
     }
 }
 
-/// A guard for the socket at `at`, or none where the file system or its rules forbid hard links.
-fn link_guard(at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>> {
+/// A guard for the socket at `at` in `dir`, or none where the file system or its rules forbid hard links.
+fn link_guard(dir: BorrowedFd<'_>, at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>> {
     for _ in 0..2 {
-        match linkat(CWD, at, CWD, &guard, AtFlags::empty()) {
+        match linkat(dir, at, CWD, &guard, AtFlags::empty()) {
             Ok(()) => return Some(guard),
             Err(rustix::io::Errno::EXIST) => {}
             Err(_) => return None,
         }
         // Left by a killed fd3, unless somebody answers there.
-        let stale = lstat(&guard).is_ok_and(|stat| is_socket(&stat))
+        let stale = look(&guard).is_ok_and(|stat| is_socket(&stat))
             && socket::probe(&Name::Path(guard.clone()), Kind::Stream) == Ok(Answer::Refused);
-        if !stale || unlink(&guard).is_err() {
+        if !stale || !remove(CWD, &guard, AtFlags::empty()) {
             return None;
         }
     }
     None
+}
+
+// rustix makes each of these anew wherever it is called with a path, so that we call it once.
+
+fn look(path: &[u8]) -> rustix::io::Result<Stat> {
+    lstat(path)
+}
+
+fn rename(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> rustix::io::Result<()> {
+    renameat(dir, from, CWD, to)
+}
+
+/// Whether it is gone.
+fn remove(dir: BorrowedFd<'_>, at: &[u8], flags: AtFlags) -> bool {
+    unlinkat(dir, at, flags).is_ok()
 }
 
 fn guard_of(path: &[u8]) -> Vec<u8> {
@@ -222,7 +245,7 @@ fn identity(stat: &Stat) -> (u64, u64) {
 impl BoundPath {
     /// Whether the path still names our socket.
     pub fn state(&self) -> State {
-        match lstat(&self.path) {
+        match look(&self.path) {
             Ok(stat) if identity(&stat) == (self.dev, self.ino) => State::Intact,
             Ok(_) => State::Replaced,
             Err(_) => State::Missing,
@@ -231,7 +254,7 @@ impl BoundPath {
 
     /// Puts our socket back at its path, in one step, over another socket if need be.
     pub fn restore(&mut self) -> Result<(), Trouble> {
-        match lstat(&self.path) {
+        match look(&self.path) {
             Ok(stat) if identity(&stat) == (self.dev, self.ino) => return Ok(()),
             Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
             Ok(_) | Err(_) => {}
@@ -241,33 +264,33 @@ impl BoundPath {
                 // By way of a third name, so that there is a guard at every moment.
                 let third = [&guard[..], b"+"].concat();
                 if linkat(CWD, guard, CWD, &third, AtFlags::empty()).is_ok() {
-                    return rename(&third, &self.path).map_err(|errno| {
-                        let _ = unlink(&third);
+                    return rename(CWD, &third, &self.path).map_err(|errno| {
+                        remove(CWD, &third, AtFlags::empty());
                         errno.into()
                     });
                 }
-                rename(guard, &self.path)?;
+                rename(CWD, guard, &self.path)?;
             }
             Some(_) | None => return Err(Trouble::NoGuard),
         }
-        self.guard = link_guard(&self.path, guard_of(&self.path));
+        self.guard = link_guard(CWD, &self.path, guard_of(&self.path));
         Ok(())
     }
 
     /// Removes the path, if it is still ours, and the guard.
     pub fn remove(&mut self) {
         if self.is_ours(&self.path) {
-            let _ = unlink(&self.path);
+            remove(CWD, &self.path, AtFlags::empty());
         }
         if let Some(guard) = self.guard.take()
             && self.is_ours(&guard)
         {
-            let _ = unlink(&guard);
+            remove(CWD, &guard, AtFlags::empty());
         }
     }
 
     fn is_ours(&self, path: &[u8]) -> bool {
-        lstat(path).is_ok_and(|stat| identity(&stat) == (self.dev, self.ino))
+        look(path).is_ok_and(|stat| identity(&stat) == (self.dev, self.ino))
     }
 }
 

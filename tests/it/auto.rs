@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::harness::{Fd3, command, run};
-use crate::world::skip;
+use crate::harness::{Fd3, Folder, command, run};
+use crate::world::{can_strace, skip};
 
 /// Runs `auto` under a wrapper that narrows what may be used; how many workers there were.
 fn workers_under(wrapper: &[&str]) -> usize {
@@ -24,6 +24,25 @@ fn auto_counts_the_cpus_of_our_affinity() {
     let mut fd3 = run(&["--restart", "never", "-w", "auto", "--", "true"]);
     assert_eq!(fd3.exit(), 0);
     assert_eq!(fd3.count("worker started"), all, "{}", fd3.log());
+}
+
+/// A kernel for more CPUs than rustix and the C libraries have room for (1024) answers EINVAL.
+#[test]
+fn auto_asks_with_room_for_every_cpu_of_any_machine() {
+    if !can_strace() {
+        return;
+    }
+    let folder = Folder::new();
+    let trace = folder.path("trace");
+    let strace = ["strace", "-qq", "-o", &trace, "-e", "trace=sched_getaffinity"];
+    let workers = workers_under(&strace);
+    let trace = std::fs::read_to_string(trace).expect("strace wrote it");
+    assert!(trace.starts_with("sched_getaffinity(0, 8192, ["), "{trace}");
+    let all = std::thread::available_parallelism().expect("the CPUs can be counted").get();
+    assert_eq!(workers, all);
+    let refused =
+        ["strace", "-qq", "-o", "/dev/null", "-e", "inject=sched_getaffinity:error=ENOSYS"];
+    assert_eq!(workers_under(&refused), 1);
 }
 
 /// A control group of this test's own, removed when dropped.

@@ -235,6 +235,36 @@ fn with_too_few_descriptors_it_works_or_says_so() {
     assert!(worked > 5 && refusals > 5, "{worked} worked, {refusals} did not");
 }
 
+/// The numbers that workers get are reserved first, so that a small limit may lie below them.
+#[test]
+fn with_more_listeners_than_descriptors_it_says_which_is_too_many() {
+    const MANY: u32 = 40;
+    let folder = Folder::new();
+    let listen: Vec<String> =
+        (0..MANY).map(|n| format!("unix:{}.", folder.path(&n.to_string()))).collect();
+    let words = listen.iter().flat_map(|listen| ["-l", listen]);
+    let words: Vec<&str> = words.chain(["--restart", "never", "--", "/bin/true"]).collect();
+    let (mut named, mut worked) = (0, 0);
+    for most in (10..3 * MANY).step_by(2) {
+        let mut fd3 = shell(&format!("ulimit -n {most}"));
+        let output = fd3.arg("run").args(&words).output().expect("sh starts");
+        let stderr = stderr_of(&output);
+        assert_eq!(entries(&folder), Vec::<String>::new(), "{most}: {stderr}");
+        if code(output.status) == 0 {
+            worked += 1;
+            continue;
+        }
+        assert_eq!((code(output.status), stderr.lines().count()), (125, 1), "{most}: {stderr}");
+        assert_eq!(worked, 0, "{most}: {stderr}");
+        let said = stderr.strip_prefix("fd3: cannot ").expect(&stderr);
+        let what = said.strip_suffix(": too many open files\n").expect(&stderr);
+        named += u32::from(listen.iter().any(|listen| what == format!("bind {listen}")));
+        // Below, there is not even room for what fd3 itself needs.
+        assert!(most < MANY + 10 || what.starts_with("bind "), "{most}: {stderr}");
+    }
+    assert!(named > 0 && worked > 0, "{named} named, {worked} worked");
+}
+
 #[test]
 fn without_a_fork_nothing_is_left() {
     let folder = Folder::new();

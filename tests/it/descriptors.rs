@@ -233,6 +233,24 @@ fn a_killed_fd3_takes_its_workers_along_unless_told_otherwise() {
     }
 }
 
+/// Some sandboxes forbid it: then a killed fd3 leaves its workers behind, and that is all.
+#[test]
+fn without_a_parent_death_signal_a_worker_starts_all_the_same() {
+    if !can_strace() {
+        return;
+    }
+    for errno in ["EPERM", "ENOSYS"] {
+        let mut strace = command("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+        strace.arg(format!("inject=prctl:error={errno}"));
+        strace.args([FD3, "run", "-v", "-l", "127.0.0.1:0", "--restart", "never"]);
+        strace.args(["--", "sh", "-c", "echo serves; exit 7"]);
+        let mut fd3 = Fd3::start(strace);
+        assert_eq!(fd3.exit(), 7, "{errno}: {}", fd3.log());
+        fd3.line("serves");
+    }
+}
+
 /// Whether it is there and no zombie: who reaps orphans here is not fd3's business.
 fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

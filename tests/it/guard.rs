@@ -162,7 +162,9 @@ fn a_listener_that_cannot_be_replaced_ends_fd3() {
     let folder = Folder::new();
     let name = format!("unix:@fd3-gone-{}", std::process::id());
     let evil = "
-os.fork() or (os.setsid(), os.write(1, b'away %d.\\n' % os.getpid()), signal.pause())
+gone, left = os.pipe()
+os.fork() or (os.setsid(), os.write(1, b'away %d.\\n' % os.getpid()), os.write(left, b'x'), signal.pause())
+os.read(gone, 1)
 listener.shutdown(socket.SHUT_RDWR)";
     let mut fd3 = start(&folder, &name, &[], evil);
     let away = fd3.line("away ");
@@ -225,7 +227,7 @@ fn ticks(pid: i32) -> u64 {
 }
 
 /// How long fd3 works while another program counts to a second.
-fn ticks_in_a_second(fd3: &Fd3) -> u64 {
+pub fn ticks_in_a_second(fd3: &Fd3) -> u64 {
     let before = ticks(fd3.pid());
     assert!(command("sleep").arg("1").status().expect("sleep starts").success());
     ticks(fd3.pid()) - before
@@ -282,6 +284,28 @@ fn an_idle_fd3_sleeps() {
     assert!(unix(&folder.path("socket")) > 0);
     ticks_in_a_second(&fd3);
     assert_eq!(switches(), before, "something woke it");
+}
+
+/// How much of its file's code is mapped, in KiB.
+fn mapped_code(pid: i32) -> u64 {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).expect("it runs");
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).expect("it runs");
+    let mut lines = smaps.lines();
+    let code = |line: &str| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy());
+    assert!(lines.any(code), "{smaps}");
+    let resident = lines.find_map(|line| line.strip_prefix("Rss:")).expect("it is told");
+    resident.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// The kernel maps at most 64 KiB at once of a file's pages that are in memory.
+#[test]
+fn a_sleeping_fd3_keeps_no_more_of_its_code_than_it_sleeps_in() {
+    if !cfg!(target_feature = "crt-static") {
+        return;
+    }
+    let fd3 = run(&["--ready", "0ms", "-w", "4", "--", "sleep", "1000"]);
+    fd3.ready(4);
+    until("it is small", || mapped_code(fd3.pid()) <= 128);
 }
 
 #[test]

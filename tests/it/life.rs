@@ -1,6 +1,9 @@
 //! Start, crash, restart, stop: the life of workers.
 
-use crate::harness::{children, exists, field, kill, output, run, stderr_of, until};
+use crate::harness::{
+    FD3, Fd3, Folder, children, command, exists, field, kill, output, run, stderr_of, until,
+};
+use crate::world::{can_strace, python};
 
 const SLEEP: [&str; 3] = ["--", "sleep", "1000"];
 
@@ -97,4 +100,57 @@ fn no_child_is_left_unreaped() {
     let fd3 = run(&["--backoff", "1ms..1ms", "--respawn-limit", "none", "--", "true"]);
     fd3.nth_line("worker started", 200);
     assert!(children(fd3.pid()).len() <= 1, "{:?}", children(fd3.pid()));
+}
+
+/// They ended before fd3 was there to be told: no SIGCHLD comes for them any more.
+#[test]
+fn children_that_ended_before_fd3_began_are_reaped() {
+    let script = "
+import os, sys
+for _ in range(3):
+    pid = os.fork() or os._exit(5)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+os.execv(sys.argv[1], sys.argv[1:])";
+    let mut wrapper = command(python());
+    wrapper.args(["-I", "-c", script, FD3, "run", "-v", "--ready", "0ms"]).args(SLEEP);
+    let mut fd3 = Fd3::start(wrapper);
+    let worker = fd3.ready(1)[0];
+    until("only the worker is left", || children(fd3.pid()) == [worker]);
+    assert_eq!(fd3.count("worker exited"), 0, "{}", fd3.log());
+    assert_eq!(fd3.stop(), 0);
+}
+
+#[test]
+fn freebind_binds_what_is_not_here_yet() {
+    let mut addresses = vec!["tcp://192.0.2.1:", "udp://192.0.2.1:"];
+    if std::path::Path::new("/proc/net/if_inet6").exists() {
+        addresses.extend(["tcp://[2001:db8::1]:", "udp://[2001:db8::1]:"]);
+    }
+    for address in addresses {
+        let listen = format!("{address}0,freebind");
+        let mut fd3 = run(&["-l", &listen, "--", "sleep", "1000"]);
+        let told = field(&fd3.line("listening"), "address");
+        let port = told.strip_prefix(address).and_then(|port| port.parse::<u16>().ok());
+        assert!(port.is_some_and(|port| port > 0), "{told}");
+        assert_eq!(fd3.stop(), 0);
+    }
+}
+
+/// Each time anew, so that a new version is found; but once for each start.
+#[test]
+fn a_command_is_looked_up_once_for_each_start() {
+    if !can_strace() {
+        return;
+    }
+    let folder = Folder::new();
+    let (trace, program) = (folder.path("trace"), folder.path("worker"));
+    std::os::unix::fs::symlink("/bin/true", &program).expect("the folder is ours");
+    let mut strace = command("strace");
+    // Not by its own environment, in which strace is looked for.
+    let path = format!("PATH={}", folder.path(""));
+    strace.args(["-qq", "-o", &trace, "-E", &path, "-e", "trace=/access"]);
+    strace.args([FD3, "run", "-w", "3", "--restart", "never", "worker"]);
+    assert!(strace.status().expect("strace starts").success());
+    let trace = std::fs::read_to_string(trace).expect("strace wrote it");
+    assert_eq!(trace.lines().filter(|line| line.contains("/worker\"")).count(), 3, "{trace}");
 }

@@ -1,6 +1,11 @@
 //! What workers say by sd_notify(3), and what is said in their name.
 
-use crate::harness::{FD3, Fd3, command, field, kill, run, until};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use crate::guard::ticks_in_a_second;
+use crate::harness::{FD3, Fd3, Folder, command, field, kill, run, until};
 use crate::world::{NOBODY, can_unshare, is_root, python, skip};
 
 /// Sends whatever argv[1] does with `say(text, fds)` and `barrier()`, then waits.
@@ -174,4 +179,78 @@ while True: signal.pause()";
     let mut fd3 = run(&["--ready", "notify", "--", python(), "-I", "-c", script]);
     fd3.ready(1);
     assert_eq!(fd3.stop(), 0);
+}
+
+/// Without a map every user looks like the one that fd3 itself is: then it is the group that counts.
+#[test]
+fn in_a_namespace_that_knows_no_users_the_workers_group_is_heard() {
+    if !can_unshare(&["--user"]) {
+        return;
+    }
+    let by_a_child = "if not os.fork(): BEFORE; say(b'READY=1'); barrier(); tell('heard')";
+    for (does, ready) in [
+        ("say(b'READY=1'); barrier(); tell('heard')", true),
+        (&by_a_child.replace("BEFORE", "pass"), true),
+        (&by_a_child.replace("BEFORE", "os.setsid()"), false),
+    ] {
+        let mut unshare = command("unshare");
+        unshare.args(["--user", FD3, "run", "-v", "--ready", "notify", "--"]);
+        unshare.args([
+            python(),
+            "-I",
+            "-c",
+            WORKER,
+            &format!("assert os.getuid() == 65534\n{does}"),
+        ]);
+        let fd3 = Fd3::start(unshare);
+        fd3.line("heard");
+        match ready {
+            true => drop(fd3.ready(1)),
+            false => assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log()),
+        }
+    }
+}
+
+/// Holds a file so that whoever opens or executes it waits (fcntl(2), "Leases"): for 45 s, by default.
+const LEASE: &str = "
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+n = os.open(sys.argv[1], os.O_RDWR)
+try: fcntl.fcntl(n, fcntl.F_SETLEASE, fcntl.F_WRLCK); os.write(1, b'leased\\n')
+except OSError: os.write(1, b'not leased\\n')
+while True: signal.pause()";
+
+/// A child that hangs in its exec holds copies of all notify sockets, so that those of workers which ended
+/// live on, can be written to, and would wake an epoll that still knows them.
+#[test]
+fn a_child_that_hangs_before_its_exec_does_not_keep_fd3_awake() {
+    let folder = Folder::new();
+    let (program, next) = (folder.path("worker"), folder.path("next"));
+    symlink("/bin/sh", &program).expect("the folder is ours");
+    symlink(folder.file("slow", "#!/bin/true\n", 0o755), &next).expect("the folder is ours");
+    let script = "echo address=$NOTIFY_SOCKET.; exec sleep 1000";
+    let quick = ["-w", "2", "--ready", "0ms", "--backoff", "1ms..1ms"];
+    let fd3 = run(&[&quick[..], &["--", &program, "-c", script]].concat());
+    fd3.ready(2);
+    let addresses = [0, 1].map(|n| fd3.nth_line("address=", n));
+    let mut lease = command(python());
+    lease.args(["-I", "-c", LEASE, &folder.path("slow")]);
+    let lease = Fd3::start(lease);
+    if lease.line("leased") != "leased" {
+        return skip("files cannot be leased here");
+    }
+    std::fs::rename(next, program).expect("the folder is ours");
+    kill(fd3.worker(0), libc::SIGKILL);
+    // Hangs, and has a copy of the other one's socket.
+    fd3.worker(2);
+    kill(fd3.worker(1), libc::SIGKILL);
+    fd3.worker(3);
+    let told = addresses.iter().filter(|address| {
+        let name = address.trim_start_matches("address=@").trim_end_matches('.');
+        let to = SocketAddr::from_abstract_name(name).expect("an address");
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.send_to_addr(b"STATUS=x", &to).is_ok()
+    });
+    assert_eq!(told.count(), 1, "{}", fd3.log());
+    assert!(ticks_in_a_second(&fd3) < 20, "{}", fd3.log());
 }

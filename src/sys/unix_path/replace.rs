@@ -4,24 +4,28 @@
 //! for inherited sockets by it. So the bind happens in a child that has chroot(2)ed into a scratch
 //! folder next to the path: there the public name is free. The socket is shared with the child, so
 //! it is ours that gets bound. Where chroot(2) is not permitted, or the path is relative, the
-//! socket is bound to a hidden name, and keeps it.
+//! socket is bound to a hidden name in that folder, and keeps it.
+//!
+//! Others may be able to write next to the path. The scratch folder's name cannot be foreseen, nobody
+//! else may enter it, and once it is open nothing goes by its name.
 
-use super::{Access, BoundPath, Trouble, settle, split, with_mode};
+use super::{Access, BoundPath, Trouble, remove, rename, settle, split, with_mode};
 use crate::error::Errno;
-use crate::sys::last_errno;
 use crate::sys::socket::{self, Name};
-use alloc::ffi::CString;
+use crate::sys::{last_errno, process};
 use alloc::format;
 use alloc::vec::Vec;
-use core::ffi::CStr;
-use rustix::fs::{Mode, mkdir, rename, rmdir, unlink};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, open};
 use rustix::net::SocketAddrAny;
-use rustix::process::{Pid, WaitOptions, WaitStatus, chroot, getpid, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, chroot, fchdir, waitpid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// How many leftovers of a killed fd3 with our PID are passed over.
+/// How many names that are taken are passed over.
 const SCRATCH_MAX: u32 = 100;
+
+/// What the socket is called in the scratch folder where it cannot have its public name.
+const HIDDEN: &[u8] = b".fd3";
 
 pub(super) fn replace(
     fd: BorrowedFd<'_>,
@@ -29,115 +33,133 @@ pub(super) fn replace(
     access: &Access,
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
-    if let Some(scratch) = Scratch::new(path) {
-        let at = [&scratch.root[..], path].concat();
-        let done = with_mode(fd, access, || bind_inside(fd, &scratch.root, path));
-        // Bound counts, however the child ended.
-        if done.is_ok() || socket::name(fd) == Ok(Name::Path(path.to_vec())) {
-            return move_in(fd, &at, path, access, backlog);
-        }
-    }
-    for n in 0..SCRATCH_MAX {
-        let at = hidden(path, n);
-        let name = Name::Path(at.clone());
-        match with_mode(fd, access, || socket::bind(fd, &name)) {
-            Ok(()) => {
-                let bound = move_in(fd, &at, path, access, backlog)?;
-                return Ok(BoundPath { public: false, ..bound });
+    let scratch = Scratch::new(path)?;
+    let done = with_mode(access, || bind_inside(fd, &scratch, path));
+    // Bound counts, however the child ended.
+    let (at, public) = match (done, socket::name(fd)) {
+        (_, Ok(Name::Path(name))) if scratch.has_room && name == path => (&path[1..], true),
+        (_, Ok(Name::Path(_))) => (HIDDEN, false),
+        (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
+        (Ok(()), Ok(_)) => return Err(Errno(libc::EADDRINUSE).into()),
+    };
+    let root = scratch.root.as_fd();
+    let done = settle(fd, root, at, path, access, backlog).and_then(|mut bound| {
+        match rename(root, at, path) {
+            Ok(()) => Ok(BoundPath { public, ..bound }),
+            Err(errno) => {
+                // The path itself is not ours yet, so this takes away no more than the guard.
+                bound.remove();
+                Err(errno.into())
             }
-            Err(Errno(libc::EADDRINUSE)) => {}
-            Err(errno) => return Err(errno.into()),
         }
+    });
+    if done.is_err() {
+        remove(root, at, AtFlags::empty());
     }
-    Err(Errno(libc::EADDRINUSE).into())
+    done
 }
 
-fn move_in(
-    fd: BorrowedFd<'_>,
-    at: &[u8],
-    path: &[u8],
-    access: &Access,
-    backlog: Option<i32>,
-) -> Result<BoundPath, Trouble> {
-    let mut bound = settle(fd, at, path, access, backlog)?;
-    if let Err(errno) = rename(at, path) {
-        let _ = unlink(at);
-        // The path itself is not ours yet, so this takes away no more than the guard.
-        bound.remove();
-        return Err(errno.into());
-    }
-    Ok(bound)
-}
-
-fn hidden(path: &[u8], n: u32) -> Vec<u8> {
-    let (dir, _) = split(path);
-    [dir, format!(".fd3-{}-{n}", getpid().as_raw_nonzero()).as_bytes()].concat()
-}
-
-/// A folder next to the path, on the same file system, with the folders of the path inside.
+/// A folder next to the path, on the same file system.
 struct Scratch {
-    root: Vec<u8>,
+    name: Vec<u8>,
+    root: OwnedFd,
+    /// The folders of the path, inside.
     inner: Vec<Vec<u8>>,
+    /// Whether all of them are there.
+    has_room: bool,
 }
 
 impl Scratch {
-    fn new(path: &[u8]) -> Option<Scratch> {
+    fn new(path: &[u8]) -> Result<Scratch, Errno> {
+        let (dir, _) = split(path);
+        let mut free = (0..SCRATCH_MAX).filter_map(|_| {
+            let name = [dir, format!(".fd3-{}", process::seed()).as_bytes()].concat();
+            match make(CWD, &name) {
+                Err(rustix::io::Errno::EXIST) => None,
+                made => Some(made.map(|()| name)),
+            }
+        });
+        let name = free.next().unwrap_or(Err(rustix::io::Errno::EXIST))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = open(&name, flags, Mode::empty()).inspect_err(|_| {
+            remove(CWD, &name, AtFlags::REMOVEDIR);
+        })?;
+        let mut scratch = Scratch { name, root, inner: Vec::new(), has_room: false };
+        if fstat(&scratch.root)?.st_uid != process::own_user() {
+            return Err(Errno(libc::EPERM));
+        }
+        scratch.has_room = scratch.make_room(path);
+        Ok(scratch)
+    }
+
+    fn make_room(&mut self, path: &[u8]) -> bool {
         // `..` would lead the rename out of the scratch folder.
         if !path.starts_with(b"/") || path.split(|byte| *byte == b'/').any(|part| part == b"..") {
-            return None;
+            return false;
         }
-        let mode = Mode::RWXU;
-        let mut candidates = (0..SCRATCH_MAX).map(|n| hidden(path, n));
-        let root = candidates.find_map(|root| match mkdir(&root, mode) {
-            Err(rustix::io::Errno::EXIST) => None,
-            made => Some(made.map(|()| root)),
-        })?;
-        let mut scratch = Scratch { root: root.ok()?, inner: Vec::new() };
         for slash in (1..path.len()).filter(|at| path[*at] == b'/') {
-            let inner = [&scratch.root[..], &path[..slash]].concat();
-            match mkdir(&inner, mode) {
-                Ok(()) => scratch.inner.push(inner),
+            let inner = &path[1..slash];
+            match make(self.root.as_fd(), inner) {
+                Ok(()) => self.inner.push(inner.to_vec()),
                 Err(rustix::io::Errno::EXIST) => {}
-                Err(_) => return None,
+                Err(_) => return false,
             }
         }
-        Some(scratch)
+        true
     }
+}
+
+fn make(dir: BorrowedFd<'_>, at: &[u8]) -> rustix::io::Result<()> {
+    mkdirat(dir, at, Mode::RWXU)
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         for inner in self.inner.iter().rev() {
-            let _ = rmdir(inner);
+            remove(self.root.as_fd(), inner, AtFlags::REMOVEDIR);
         }
-        let _ = rmdir(&self.root);
+        remove(CWD, &self.name, AtFlags::REMOVEDIR);
     }
 }
 
 /// Exit statuses of the child are error numbers; 0 is success.
-fn bind_inside(fd: BorrowedFd<'_>, root: &[u8], path: &[u8]) -> Result<(), Errno> {
-    let address = socket::encode(&Name::Path(path.to_vec()))?;
-    let root = CString::new(root).map_err(|_| Errno(libc::EINVAL))?;
+fn bind_inside(fd: BorrowedFd<'_>, scratch: &Scratch, path: &[u8]) -> Result<(), Errno> {
+    let hidden = socket::encode(&Name::Path(HIDDEN.to_vec()))?;
+    let public = socket::encode(&Name::Path(path.to_vec()))?;
+    let public = if scratch.has_room { Some(&public) } else { None };
     // SAFETY: the child runs `child` alone, which makes system calls and nothing else.
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),
-        0 => child(fd, &root, &address),
+        0 => child(fd, &scratch.root, public, &hidden),
         pid => wait(pid),
     }
 }
 
-/// Between fork and exit: no allocation, no lock, no panic.
-fn child(fd: BorrowedFd<'_>, root: &CStr, address: &SocketAddrAny) -> ! {
-    let mut done = chroot(root);
-    if done.is_err() {
-        // SAFETY: this process has one thread and is about to exit.
-        let _ = unsafe { unshare_unsafe(UnshareFlags::NEWUSER) };
-        done = chroot(root);
-    }
-    let done = done.and_then(|()| rustix::net::bind(fd, address));
+/// Between fork and exit: no allocation, no lock, no panic. A folder of its own, so that a long path is
+/// no obstacle to the hidden name.
+fn child(
+    fd: BorrowedFd<'_>,
+    root: &OwnedFd,
+    public: Option<&SocketAddrAny>,
+    hidden: &SocketAddrAny,
+) -> ! {
+    let done = fchdir(root).and_then(|()| match public {
+        Some(public) if may_chroot() && rustix::net::bind(fd, public).is_ok() => Ok(()),
+        Some(_) | None => rustix::net::bind(fd, hidden),
+    });
     let status = done.map_or_else(|errno| errno.raw_os_error(), |()| 0);
     // SAFETY: _exit(2) takes any number.
     unsafe { libc::_exit(status) }
+}
+
+/// Makes the current folder the root, as a user of a namespace of its own if need be.
+fn may_chroot() -> bool {
+    if chroot(c".").is_ok() {
+        return true;
+    }
+    // SAFETY: this process has one thread and is about to exit.
+    let _ = unsafe { unshare_unsafe(UnshareFlags::NEWUSER) };
+    chroot(c".").is_ok()
 }
 
 fn wait(pid: i32) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 use super::*;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -126,12 +126,27 @@ fn a_path_that_chroot_cannot_serve_is_replaced_from_a_hidden_name() {
     let dotted = format!("{}/../{}/x", dir.path, &dir.path[dir.path.rfind('/').unwrap() + 1..]);
     let (fd, mut bound) = bind_at(&dotted).expect("nobody serves it");
     assert!(!bound.public);
-    let hidden = socket::name(fd.as_fd()).expect("bound");
-    assert!(matches!(&hidden, Name::Path(name) if name.ends_with(b"-0")), "{hidden:?}");
+    assert_eq!(socket::name(fd.as_fd()), Ok(Name::Path(b".fd3".to_vec())));
     UnixStream::connect(&path).expect("it serves");
     assert_eq!(dir.names(), [".x.fd3", "x"]);
     bound.remove();
     assert_eq!(dir.names(), [""; 0]);
+}
+
+/// As long as an address may be, in a folder in which a longer name has no room.
+#[test]
+fn a_long_path_that_chroot_cannot_serve_is_replaced_too() {
+    let dir = TempDir::new();
+    let folder = "d".repeat((107 - dir.path.len() - "//..//x".len()) / 2);
+    fs::create_dir(dir.file(&folder)).expect("mkdir");
+    let path = dir.stale(&format!("{folder}/x"));
+    let dotted = dir.file(&format!("{folder}/../{folder}/x"));
+    assert!(dotted.len() > 105, "{dotted}");
+    let (_fd, mut bound) = bind_at(&dotted).expect("nobody serves it");
+    assert!(!bound.public);
+    UnixStream::connect(&path).expect("it serves");
+    bound.remove();
+    assert_eq!(dir.names(), [folder]);
 }
 
 #[test]
@@ -226,6 +241,41 @@ fn the_guard_brings_the_path_back_again_and_again() {
     assert_eq!(bound.restore(), Err(Trouble::NoGuard));
 }
 
+/// Left by an fd3 that was killed between two steps: the guard itself goes, and is made anew.
+#[test]
+fn a_third_name_that_is_taken_is_no_obstacle() {
+    let dir = TempDir::new();
+    let path = dir.file("x");
+    let (_fd, mut bound) = bind_at(&path).expect("bind");
+    let third = dir.file(".x.fd3+");
+    fs::write(&third, "foreign").expect("write");
+    for _ in 0..2 {
+        fs::remove_file(&path).expect("unlink");
+        assert_eq!(bound.restore(), Ok(()));
+        UnixStream::connect(&path).expect("it serves");
+        assert_eq!(dir.names(), [".x.fd3", ".x.fd3+", "x"]);
+    }
+    assert_eq!(fs::read_to_string(&third).expect("untouched"), "foreign");
+    bound.remove();
+    assert_eq!(dir.names(), [".x.fd3+"]);
+}
+
+#[test]
+fn what_lives_at_the_guards_name_is_left_alone() {
+    let dir = TempDir::new();
+    let (path, guard) = (dir.file("x"), dir.file(".x.fd3"));
+    let server = UnixListener::bind(&guard).expect("bind");
+    let (_fd, mut bound) = bind_at(&path).expect("the path itself is free");
+    assert_eq!(bound.guard, None);
+    UnixStream::connect(&path).expect("it serves");
+    UnixStream::connect(&guard).expect("as before");
+    server.accept().expect("the client came here");
+    fs::remove_file(&path).expect("unlink");
+    assert_eq!(bound.restore(), Err(Trouble::NoGuard));
+    bound.remove();
+    assert_eq!(dir.names(), [".x.fd3"]);
+}
+
 #[test]
 fn remove_leaves_what_others_put_there() {
     let dir = TempDir::new();
@@ -244,12 +294,66 @@ fn leftovers_of_a_killed_self_are_no_obstacle() {
     let dir = TempDir::new();
     let path = dir.stale("x");
     fs::hard_link(&path, dir.file(".x.fd3")).expect("link");
-    let scratch = format!(".fd3-{}-0", std::process::id());
-    fs::create_dir(dir.file(&scratch)).expect("mkdir");
     let (_fd, mut bound) = bind_at(&path).expect("bind");
     assert!(bound.guard.is_some());
     bound.remove();
-    assert_eq!(dir.names(), [scratch]);
+    assert_eq!(dir.names(), [""; 0]);
+}
+
+/// A thief who is faster than we are: between bind(2) and our next look there is another file.
+#[test]
+fn what_others_put_in_place_of_our_socket_is_not_given_away() {
+    let dir = TempDir::new();
+    let (path, precious) = (dir.file("x"), dir.file("precious"));
+    let secret = fs::Permissions::from_mode(0o600);
+    for make in ["link", "symlink", "socket"] {
+        match make {
+            "socket" => drop(UnixListener::bind(&precious).expect("bind")),
+            _ => fs::write(&precious, "text").expect("write"),
+        }
+        fs::set_permissions(&precious, secret.clone()).expect("chmod");
+        match make {
+            "symlink" => std::os::unix::fs::symlink(&precious, &path).expect("symlink"),
+            _ => fs::hard_link(&precious, &path).expect("link"),
+        }
+        let fd = socket::open(&Name::Path(Vec::new()), Kind::Stream).expect("socket");
+        let access = Access { mode: Some(0o666), ..Access::default() };
+        let path = path.as_bytes();
+        let done = settle(fd.as_fd(), CWD, path, path, &access, None);
+        assert_eq!(done, Err(Trouble::Errno(Errno(libc::EADDRINUSE))), "{make}");
+        let stat = fs::symlink_metadata(&precious).expect("it is there");
+        assert_eq!(stat.mode() & 0o7777, 0o600, "{make}");
+        assert_eq!(dir.names(), ["precious", "x"], "{make}");
+        fs::remove_file(dir.file("x")).expect("unlink");
+        fs::remove_file(&precious).expect("unlink");
+    }
+}
+
+#[test]
+fn a_mode_that_bind_did_not_make_is_made_by_descriptor() {
+    let dir = TempDir::new();
+    let path = dir.stale("x");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    let fd = socket::open(&Name::Path(Vec::new()), Kind::Stream).expect("socket");
+    let access = Access { mode: Some(0o640), ..Access::default() };
+    settle(fd.as_fd(), CWD, path.as_bytes(), path.as_bytes(), &access, None).expect("it is ours");
+    let stat = fs::symlink_metadata(&path).expect("it is there");
+    assert_eq!(stat.mode() & 0o7777, 0o640);
+}
+
+/// Who knows the names that we are going to use can take them all.
+#[test]
+fn scratch_names_cannot_be_foreseen() {
+    let dir = TempDir::new();
+    let path = dir.stale("x");
+    let names: Vec<u64> = (0..100).map(|_| crate::sys::process::seed()).collect();
+    assert!(names.windows(2).all(|two| two[0] != two[1]), "{names:?}");
+    for n in 0..100 {
+        fs::write(dir.file(&format!(".fd3-{}-{n}", std::process::id())), "").expect("write");
+    }
+    let (_fd, bound) = bind_at(&path).expect("nobody serves it");
+    assert!(!is_root() || bound.public);
+    assert_eq!(dir.names().len(), 102);
 }
 
 #[test]
