@@ -4,7 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a mutant tells only what it distorts")]
 
 use fd3::plan::{Reaction, Reactions};
-use fd3::supervisor::{Action, Actions, Event, Fact, Next, Status, Supervisor, Target};
+use fd3::supervisor::{Action, Actions, Event, Fact, Next, Outcome, Status, Supervisor, Target};
 use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
 
 use crate::scene::Scene;
@@ -62,10 +62,21 @@ pub enum Mutant {
     NeverMends,
     HidesOutage,
     ForgetsTheRestOfABurst,
+    ForgetsReloadAsked,
+    NeverLoads,
+    LoadsTheOldOne,
+    NeverForgets,
+    ForgetsTheNewest,
+    NeverAnswers,
+    AnswersTwice,
+    HidesReloadEnd,
+    TakesRollbackForDone,
+    StartsNewcomersOfOld,
+    ForgetsLoadFailure,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 51] = [
+    pub const ALL: [Mutant; 62] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -117,6 +128,17 @@ impl Mutant {
         Mutant::NeverMends,
         Mutant::HidesOutage,
         Mutant::ForgetsTheRestOfABurst,
+        Mutant::ForgetsReloadAsked,
+        Mutant::NeverLoads,
+        Mutant::LoadsTheOldOne,
+        Mutant::NeverForgets,
+        Mutant::ForgetsTheNewest,
+        Mutant::NeverAnswers,
+        Mutant::AnswersTwice,
+        Mutant::HidesReloadEnd,
+        Mutant::TakesRollbackForDone,
+        Mutant::StartsNewcomersOfOld,
+        Mutant::ForgetsLoadFailure,
     ];
 }
 
@@ -188,6 +210,8 @@ impl Subject {
             Event::Ready { .. } if mutant == Mutant::ForgetsReady => return None,
             Event::ExecFailed { .. } if mutant == Mutant::ForgetsExecFailure => return None,
             Event::ListenerReplaced if mutant == Mutant::ForgetsReplacement => return None,
+            Event::ReloadAsked { .. } if mutant == Mutant::ForgetsReloadAsked => return None,
+            Event::LoadFailed { .. } if mutant == Mutant::ForgetsLoadFailure => return None,
             Event::ListenerDead if mutant == Mutant::ForgetsDeadListener => return None,
             Event::GroupGone { .. } if mutant == Mutant::ForgetsGroupGone => return None,
             Event::Exited { pid, .. } if mutant == Mutant::TakesFailureForSuccess => {
@@ -215,6 +239,9 @@ impl Subject {
     fn act(&mut self, mutant: Mutant, action: Action, out: &mut Actions) {
         match action {
             Action::Spawn { slot, generation } => match mutant {
+                Mutant::StartsNewcomersOfOld => {
+                    out.push_back(Action::Spawn { slot, generation: Generation(1) });
+                }
                 Mutant::NeverSpawnsLast if slot.0 + 1 == self.workers => {}
                 Mutant::SpawnsInOtherSlot => {
                     out.push_back(Action::Spawn { slot: SlotId(slot.0 + 1), generation });
@@ -227,9 +254,25 @@ impl Subject {
             Action::Signal { pid, signal, to } => self.signals(mutant, pid, signal, to, out),
             Action::SignalLeftovers { .. } if mutant == Mutant::NeverKillsLeftovers => {}
             Action::MendListeners if mutant == Mutant::NeverMends => {}
-            Action::Load { .. } | Action::Forget { .. } | Action::Answer { .. } => {
-                out.push_back(action)
-            }
+            Action::Load { generation } => match mutant {
+                Mutant::NeverLoads => {}
+                Mutant::LoadsTheOldOne => {
+                    out.push_back(Action::Load { generation: Generation(generation.0 - 1) });
+                }
+                _ => out.push_back(action),
+            },
+            Action::Forget { generation } => match mutant {
+                Mutant::NeverForgets => {}
+                Mutant::ForgetsTheNewest => {
+                    out.push_back(Action::Forget { generation: Generation(generation.0 + 1) });
+                }
+                _ => out.push_back(action),
+            },
+            Action::Answer { .. } => match mutant {
+                Mutant::NeverAnswers => {}
+                Mutant::AnswersTwice => out.extend([action.clone(), action]),
+                _ => out.push_back(action),
+            },
             Action::SignalLeftovers { .. } | Action::MendListeners => out.push_back(action),
             Action::CloseListeners => match mutant {
                 Mutant::KeepsListeners => {}
@@ -255,6 +298,14 @@ impl Subject {
     fn say(&mut self, mutant: Mutant, fact: Fact, out: &mut Actions) {
         let fact = match fact {
             Fact::ListenersDown if mutant == Mutant::HidesOutage => return,
+            Fact::ReloadEnded { .. } if mutant == Mutant::HidesReloadEnd => return,
+            Fact::ReloadEnded { generation, outcome: Outcome::RolledBack { .. } }
+                if mutant == Mutant::TakesRollbackForDone =>
+            {
+                let after = Millis(0);
+                let outcome = Outcome::Done { generation, after };
+                Fact::ReloadEnded { generation, outcome }
+            }
             Fact::Abandoned { slot, pid } => match mutant {
                 Mutant::NeverAbandons => return,
                 Mutant::AbandonsTheWrongOne => Fact::Abandoned { slot, pid: Pid(pid.0 + 1) },
