@@ -47,6 +47,7 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
         surge: or(typed, "surge", Surge::All, surge)?,
         overlap: or(typed, "overlap", Millis::seconds(2), span)?,
         drain_timeout: or(typed, "drain-timeout", Some(Millis::seconds(60)), timeout)?,
+        watchdog: or(typed, "watchdog", None, watchdog)?,
         reactions: reactions(typed)?,
     })
 }
@@ -202,6 +203,13 @@ fn surge(given: &Given) -> Result<Surge, Error> {
 fn span(given: &Given) -> Result<Millis, Error> {
     duration::parse(given.text()?)
         .ok_or_else(|| given.wrong(format_args!("accepted: {}", duration::ACCEPTED)))
+}
+
+fn watchdog(given: &Given) -> Result<Option<Millis>, Error> {
+    match timeout(given)? {
+        Some(Millis(0)) => Err(given.wrong("accepted: a time from 1ms on, or none")),
+        limit => Ok(limit),
+    }
 }
 
 fn timeout(given: &Given) -> Result<Option<Millis>, Error> {

@@ -113,6 +113,12 @@ pub(super) const RUN: &[Opt] = &[
         "how long a stop may take before workers are killed (8s)",
     ),
     opt(
+        "watchdog",
+        None,
+        Some("DURATION|none"),
+        "a ready worker must say WATCHDOG=1 so often (none), or it is replaced",
+    ),
+    opt(
         "surge",
         None,
         Some("all|K"),

@@ -153,7 +153,7 @@ fn level(fact: &Fact) -> Level {
         Fact::Exited { next: Next::Asked, .. } => Level::Info,
         Fact::Exited { next: Next::Rest, status: Status::Exited(0), .. } => Level::Info,
         Fact::NotStarted { .. } | Fact::Exited { .. } => Level::Warn,
-        Fact::StartTimedOut { .. } | Fact::StopTimedOut { .. } => Level::Warn,
+        Fact::StartTimedOut { .. } | Fact::StopTimedOut { .. } | Fact::Hung { .. } => Level::Warn,
         Fact::LeftoversKilled { .. } => Level::Warn,
         Fact::Abandoned { .. } | Fact::ListenersDown => Level::Error,
         Fact::Stopping { why: StopReason::RespawnLimit(_) | StopReason::ListenerDead, .. } => {
@@ -198,6 +198,9 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             .number("slot", slot)
             .number("pid", pid)
             .span("after", *after),
+        Fact::Hung { slot, pid } => {
+            line("worker hangs, told to abort").number("slot", slot).number("pid", pid)
+        }
         Fact::StopTimedOut { slot, pid } => {
             line("worker did not stop in time, killed").number("slot", slot).number("pid", pid)
         }

@@ -101,9 +101,9 @@ impl Supervisor {
         if let Some(error) = worker.exec_failure {
             return self.seat_not_filled(now, slot, error, out);
         }
-        let too_slow = worker.phase.cause() == Some(Cause::TooSlow);
+        let failed = matches!(worker.phase.cause(), Some(Cause::TooSlow | Cause::Hung));
         // It obeyed, but it had failed.
-        let code = if too_slow && status.code() == 0 { EXIT_TOO_SLOW } else { status.code() };
+        let code = if failed && status.code() == 0 { EXIT_TOO_SLOW } else { status.code() };
         let next = self.after_end(now, slot, code, code != 0);
         out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
         self.give_up_if(next, slot, code, now, out);
@@ -111,7 +111,8 @@ impl Supervisor {
 
     /// A worker is no longer ready, or never was.
     pub(super) fn served(&mut self, now: Millis, slot: SlotId, phase: Phase) {
-        if let (Phase::Ready { since }, Some(place)) = (phase, self.slots.get_mut(slot.0 as usize))
+        if let (Phase::Ready { since, .. }, Some(place)) =
+            (phase, self.slots.get_mut(slot.0 as usize))
         {
             place.misery.was_ready_for(now.since(since));
         }

@@ -32,6 +32,14 @@ pub enum Event {
     Loaded { rules: Box<Rules> },
     /// The answer to [`Action::Load`]: something is wrong with it.
     LoadFailed { error: Error },
+    /// A worker says that it stops by itself.
+    Stops { pid: Pid },
+    /// A worker asks for so much time from now on, to start or to stop.
+    MoreTime { pid: Pid, by: Millis },
+    /// A worker says that it is well.
+    Well { pid: Pid },
+    /// A worker says that it is not.
+    Hangs { pid: Pid },
     /// A signal was sent to fd3.
     Signalled { signal: Signal, sender: Sender },
     /// A worker is reaped, and nobody of its group is left that fd3 could know of. Follows every exit: at
@@ -155,6 +163,11 @@ pub enum Fact {
         pid: Pid,
         after: Millis,
     },
+    /// Its watchdog missed it: it was told to abort.
+    Hung {
+        slot: SlotId,
+        pid: Pid,
+    },
     /// It did not stop in time and was killed.
     StopTimedOut {
         slot: SlotId,
@@ -218,13 +231,37 @@ pub enum Outcome {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
     /// A new worker never came to be.
-    NotStarted { slot: SlotId, error: Error },
+    NotStarted {
+        slot: SlotId,
+        error: Error,
+    },
     /// A new worker ended, however it did, before it took over.
-    Exited { slot: SlotId, pid: Pid, status: Status, uptime: Millis },
+    Exited {
+        slot: SlotId,
+        pid: Pid,
+        status: Status,
+        uptime: Millis,
+    },
     /// A new worker was not ready in time.
-    NotReady { slot: SlotId, pid: Pid, after: Millis },
+    NotReady {
+        slot: SlotId,
+        pid: Pid,
+        after: Millis,
+    },
+    /// A new worker hung, or said that it stops, before it took over.
+    Hung {
+        slot: SlotId,
+        pid: Pid,
+    },
+    Stops {
+        slot: SlotId,
+        pid: Pid,
+    },
     /// With `--surge 0`: an old worker outlived SIGKILL, its slot stays taken.
-    NotStopped { slot: SlotId, pid: Pid },
+    NotStopped {
+        slot: SlotId,
+        pid: Pid,
+    },
     /// A listener died.
     Listener,
 }
@@ -270,6 +307,10 @@ impl fmt::Display for Failure {
             },
             Failure::NotReady { slot, pid, after } => {
                 write!(f, "slot {slot}: worker {pid} was not ready within {after}")
+            }
+            Failure::Hung { slot, pid } => write!(f, "slot {slot}: worker {pid} hung"),
+            Failure::Stops { slot, pid } => {
+                write!(f, "slot {slot}: worker {pid} stopped by itself")
             }
             Failure::NotStopped { slot, pid } => {
                 write!(f, "slot {slot}: the old worker {pid} outlives SIGKILL")

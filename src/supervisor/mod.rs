@@ -25,6 +25,7 @@ mod event;
 mod leftovers;
 mod outage;
 mod reload;
+mod says;
 mod slot;
 mod stop;
 mod worker;
@@ -176,6 +177,10 @@ impl Supervisor {
             }
             Event::Exited { pid, status } => self.exited(now, pid, status, out),
             Event::Ready { pid } => self.ready(now, pid, out),
+            Event::Stops { pid } => self.stops(now, pid, out),
+            Event::MoreTime { pid, by } => self.more_time(now, pid, by),
+            Event::Well { pid } => self.well(now, pid),
+            Event::Hangs { pid } => self.hangs(now, pid, out),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
             Event::ReloadAsked { asker } => self.reload_asked(Some(asker), out),
             Event::Loaded { rules } => self.loaded(now, *rules, out),
@@ -289,19 +294,6 @@ impl Supervisor {
         slot.is_some_and(|slot| slot.newcomer.pid() == Some(pid))
     }
 
-    fn ready(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
-        let Some(worker) = self.workers.get_mut(pid) else { return };
-        let Phase::Starting { until } = worker.phase else { return };
-        worker.phase = Phase::Ready { since: now };
-        let (slot, after) = (worker.slot, now.since(worker.started));
-        self.agenda.change(Due::Worker(pid), until, None);
-        self.proven = true;
-        out.push_back(Action::Say(Fact::Ready { slot, pid, after }));
-        if self.is_newcomer(slot, pid) {
-            self.newcomer_ready(now, slot, pid);
-        }
-    }
-
     /// A signal whose sender is a worker is never an order: it means ready, or nothing.
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
         let by = [sender.pid, sender.group].into_iter().flatten();
@@ -358,17 +350,8 @@ impl Supervisor {
                 self.kill(now, pid, out);
             }
             (Phase::Killed { .. }, _) => self.outlived_kill(now, pid, out),
-            (Phase::Ready { .. }, _) => {}
+            (Phase::Ready { .. }, _) => self.hangs(now, pid, out),
         }
-    }
-
-    /// A start timeout: a newcomer's is the end of its reload, another's is a failure.
-    fn too_slow(&mut self, now: Millis, slot: SlotId, pid: Pid, after: Millis, out: &mut Actions) {
-        if self.is_newcomer(slot, pid) {
-            return self.roll_back(now, Failure::NotReady { slot, pid, after }, out);
-        }
-        let timeout = self.workers.get(pid).and_then(|worker| worker.load.rules.stop_timeout);
-        self.retire(pid, timeout.map(|limit| now.plus(limit)), Cause::TooSlow, out);
     }
 
     /// The only place where a seat changes: agenda and count follow it.
@@ -383,7 +366,7 @@ impl Supervisor {
         self.open -= usize::from(seat == Seat::Closed);
     }
 
-    /// The only place, but for `ready`, where a worker's phase changes: the agenda follows it.
+    /// The only place where a worker's phase changes: the agenda follows it.
     fn set_phase(&mut self, pid: Pid, phase: Phase) {
         let Some(worker) = self.workers.get_mut(pid) else { return };
         let before = core::mem::replace(&mut worker.phase, phase);

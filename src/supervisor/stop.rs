@@ -180,7 +180,11 @@ impl Supervisor {
         let Some(worker) = self.workers.get(pid) else { return };
         let mut until = until;
         match worker.phase {
-            Phase::Starting { .. } | Phase::Ready { .. } => {
+            Phase::Starting { .. }
+            | Phase::Ready { .. }
+            | Phase::Draining { cause: Cause::Own, .. } => {
+                let own = worker.phase.deadline().filter(|_| worker.phase.cause().is_some());
+                until = [own, until].into_iter().flatten().min();
                 let (signal, to) = (worker.load.rules.stop_signal, Target::Process);
                 out.push_back(Action::Signal { pid, signal, to });
                 // A worker that somebody stopped (SIGSTOP) could not obey otherwise.

@@ -22,22 +22,13 @@ pub(super) struct Worker {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Ready, or too slow, at `until`: the plan's readiness tells which.
-    Starting {
-        until: Option<Millis>,
-    },
-    Ready {
-        since: Millis,
-    },
-    /// Told to stop; killed at `until`.
-    Draining {
-        until: Option<Millis>,
-        cause: Cause,
-    },
+    Starting { until: Option<Millis> },
+    /// Hangs at `until`, unless it says before that it is well.
+    Ready { since: Millis, until: Option<Millis> },
+    /// Told to stop, or stopping by itself; killed at `until`.
+    Draining { until: Option<Millis>, cause: Cause },
     /// Sent SIGKILL; waited for in vain at `until`.
-    Killed {
-        until: Option<Millis>,
-        cause: Cause,
-    },
+    Killed { until: Option<Millis>, cause: Cause },
 }
 
 /// Why a worker was told to stop.
@@ -47,15 +38,19 @@ pub(super) enum Cause {
     Wanted,
     /// It was not ready in time: a failure.
     TooSlow,
+    /// The watchdog missed it: a failure.
+    Hung,
+    /// Nobody told it: it said that it stops.
+    Own,
 }
 
 impl Phase {
     pub(super) fn deadline(self) -> Option<Millis> {
         match self {
             Phase::Starting { until }
+            | Phase::Ready { until, .. }
             | Phase::Draining { until, .. }
             | Phase::Killed { until, .. } => until,
-            Phase::Ready { .. } => None,
         }
     }
 

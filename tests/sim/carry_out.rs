@@ -11,6 +11,7 @@ use crate::world::{Happening, World};
 
 const KILL: Signal = Signal(libc::SIGKILL);
 const CONT: Signal = Signal(libc::SIGCONT);
+const ABORT: Signal = Signal(libc::SIGABRT);
 
 impl World {
     /// Returns the answer.
@@ -106,11 +107,14 @@ impl World {
 
     /// A signal that a process may catch.
     fn signal_process(&mut self, pid: Pid, signal: Signal) {
-        let Some(process) = self.processes.get(&pid).filter(|process| process.lives()) else {
-            return;
-        };
+        let process = self.processes.get_mut(&pid);
+        let Some(process) = process.filter(|process| process.lives()) else { return };
+        // It is to end, whether it hears or not.
+        process.stops |= signal == ABORT;
         let who = Who { pid, serial: process.serial };
-        if signal == CONT {
+        if signal == ABORT && (self.healed || self.rng.percent(70)) {
+            self.happens_in(Millis(1), Happening::Dies(who, Status::Killed(signal)));
+        } else if signal == CONT {
             self.thaw(who);
         } else if signal == self.scene.rules.stop_signal {
             self.told_to_stop(who);

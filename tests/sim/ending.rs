@@ -49,12 +49,15 @@ impl World {
                 self.happens_in(Millis(10), Happening::GroupGone(who));
                 continue;
             }
-            let (lives, told, killed) =
-                (process.lives(), process.told_at.is_some(), process.killed);
+            let told = process.told_at.is_some() || process.stops;
+            let (lives, killed) = (process.lives(), process.killed);
             if lives && (told || killed) {
                 self.happens_in(Millis(10), Happening::Dies(who, Status::Exited(0)));
             } else if lives {
                 self.happens_in(Millis(10), Happening::Does(who, Deed::SayReady));
+                if self.scene.rules.watchdog.is_some() {
+                    self.happens_in(Millis(11), Happening::Does(who, Deed::Feed));
+                }
             }
         }
     }

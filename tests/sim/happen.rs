@@ -112,6 +112,19 @@ impl World {
                 }
                 return self.deliver(Event::Signalled { signal, sender });
             }
+            Deed::Feed => {
+                self.happens_in(Millis(2_000), Happening::Does(who, Deed::Feed));
+                return self.deliver(Event::Well { pid: who.pid });
+            }
+            Deed::SayStops => {
+                process.stops = true;
+                let more = Millis(self.rng.pick([0, 1, 100, 5_000, 50_000]));
+                let status = some_status(&mut self.rng);
+                self.happens_in(more, Happening::Does(who, Deed::End(status)));
+                return self.deliver(Event::Stops { pid: who.pid });
+            }
+            Deed::SayHangs => return self.deliver(Event::Hangs { pid: who.pid }),
+            Deed::AskTime(by) => return self.deliver(Event::MoreTime { pid: who.pid, by }),
             Deed::Freeze => process.frozen = true,
             Deed::Thaw => self.thaw(who),
             Deed::End(status) => self.dies(who, status),
@@ -191,7 +204,13 @@ impl World {
             2 => Event::SpawnFailed { slot, error },
             3 => Event::ExecFailed { pid, error },
             4 => Event::Exited { pid, status: some_status(&mut self.rng) },
-            5 => Event::Ready { pid },
+            5 => match self.rng.below(5) {
+                0 => Event::Stops { pid },
+                1 => Event::MoreTime { pid, by: Millis(1_000) },
+                2 => Event::Well { pid },
+                3 => Event::Hangs { pid },
+                _ => Event::Ready { pid },
+            },
             6 => Event::GroupGone { group: self.no_group() },
             7 => Event::LoadFailed { error },
             8 => Event::Loaded { rules: Box::new(self.scene.rules.clone()) },

@@ -27,6 +27,7 @@ impl Tale {
             surge: Surge::All,
             overlap: Millis(0),
             drain_timeout: None,
+            watchdog: None,
             reactions: Reactions::default(),
         };
         let mut tale = Tale { supervisor: Supervisor::new(rules, 1, 1), now: Millis(0) };

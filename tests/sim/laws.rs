@@ -46,6 +46,10 @@ struct Worker {
     generation: Generation,
     told_at: Option<Millis>,
     killed_at: Option<Millis>,
+    /// It said that it stops.
+    stops_at: Option<Millis>,
+    /// It was told to abort.
+    aborts_at: Option<Millis>,
     /// It never became COMMAND, and COMMAND is not to blame.
     shortage: bool,
 }
@@ -54,6 +58,18 @@ struct Group {
     /// When it was told to stop.
     since: Millis,
     killed_at: Option<Millis>,
+}
+
+impl Worker {
+    fn new(slot: SlotId, generation: Generation) -> Worker {
+        let (told_at, killed_at, stops_at, aborts_at) = (None, None, None, None);
+        Worker { slot, generation, told_at, killed_at, stops_at, aborts_at, shortage: false }
+    }
+
+    /// Since when it is to end.
+    fn since(&self) -> Option<Millis> {
+        [self.told_at, self.stops_at, self.aborts_at].into_iter().flatten().min()
+    }
 }
 
 #[derive(Default)]
@@ -117,8 +133,7 @@ impl Laws {
             Event::ListenerReplaced | Event::ListenerDead => self.replaced = true,
             Event::Spawned { slot, pid } => {
                 if let Some((slot, generation)) = self.spawns(*slot) {
-                    let (told_at, killed_at, shortage) = (None, None, false);
-                    let worker = Worker { slot, generation, told_at, killed_at, shortage };
+                    let worker = Worker::new(slot, generation);
                     self.workers.insert(*pid, worker);
                 }
             }
@@ -138,6 +153,12 @@ impl Laws {
             Event::ReloadAsked { asker } => self.reloads.asked.push(*asker),
             Event::Loaded { rules } => self.reloads.loaded(rules, self.count),
             Event::LoadFailed { .. } => self.reloads.loading = None,
+            Event::Stops { pid } => {
+                if let Some(worker) = self.workers.get_mut(pid) {
+                    worker.stops_at.get_or_insert(now);
+                }
+            }
+            Event::MoreTime { .. } | Event::Well { .. } | Event::Hangs { .. } => {}
             Event::Ready { .. } | Event::TimePassed => {}
         }
         Ok(())
@@ -146,9 +167,10 @@ impl Laws {
     fn exited(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.remove(&pid) else { return };
         self.of = worker.generation;
-        let since = worker.told_at.unwrap_or(now);
+        let since = worker.since().unwrap_or(now);
         self.groups.insert(pid, Group { since, killed_at: worker.killed_at });
-        if worker.told_at.is_none() && worker.killed_at.is_none() {
+        let told = worker.told_at.is_some() || worker.aborts_at.is_some();
+        if !told && worker.killed_at.is_none() {
             let blame = if worker.shortage { Blame::Nobody } else { Blame::Command };
             self.ended(worker.slot, worker.generation, now, blame);
         }
@@ -258,7 +280,7 @@ impl Laws {
             return Err(format!("slot {slot} has too many workers, and one more is started"));
         }
         let live = processes.values().filter(|process| process.counts()).count();
-        let told = self.workers.values().filter(|worker| worker.told_at.is_some()).count();
+        let told = self.workers.values().filter(|worker| worker.since().is_some()).count();
         let surge = self.reloads.surge;
         let most = if self.replaced { 2 * self.count } else { self.count + surge };
         if live >= most || self.workers.len() - told >= self.count + surge {
@@ -319,7 +341,7 @@ impl Laws {
                 (*slot, *next)
             }
             Fact::Replaced { slot, pid, next } => {
-                if self.workers.get(pid).is_none_or(|worker| worker.told_at.is_none()) {
+                if self.workers.get(pid).is_none_or(|worker| worker.since().is_none()) {
                     return Err(format!("{pid} is replaced and was not told to stop"));
                 }
                 self.of = self.workers.get(pid).map_or(self.of, |worker| worker.generation);
@@ -330,7 +352,7 @@ impl Laws {
                 let patient = killed_at.is_some_and(|at| now >= at.plus(KILL_PATIENCE));
                 return if patient { Ok(()) } else { Err(format!("{pid} is given up too soon")) };
             }
-            Fact::StartTimedOut { pid, .. } => {
+            Fact::StartTimedOut { pid, .. } | Fact::Hung { pid, .. } => {
                 self.reloads.too_slow = Some(*pid);
                 return Ok(());
             }
@@ -365,6 +387,9 @@ impl Laws {
                 Some(_) => Err(format!("{pid} is told twice to stop")),
             };
         }
+        if signal.0 == libc::SIGABRT && worker.aborts_at.replace(now).is_some() {
+            return Err(format!("{pid} is told twice to abort"));
+        }
         if signal.0 != libc::SIGKILL {
             return Ok(());
         }
@@ -373,7 +398,8 @@ impl Laws {
         let over = |since: Option<Millis>| {
             since.zip(timeout).is_some_and(|(since, timeout)| now >= since.plus(timeout))
         };
-        let had_time = worker.told_at.is_some() && (over(worker.told_at) || over(self.limited_at));
+        let since = worker.since();
+        let had_time = since.is_some() && (over(since) || over(self.limited_at));
         if !had_time && !self.at_once {
             return Err(format!("{pid} is killed and had no time to stop"));
         }

@@ -73,10 +73,15 @@ pub enum Mutant {
     TakesRollbackForDone,
     StartsNewcomersOfOld,
     ForgetsLoadFailure,
+    ForgetsStops,
+    ForgetsWell,
+    ForgetsHang,
+    ForgetsMoreTime,
+    NeverAborts,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 62] = [
+    pub const ALL: [Mutant; 67] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -139,6 +144,11 @@ impl Mutant {
         Mutant::TakesRollbackForDone,
         Mutant::StartsNewcomersOfOld,
         Mutant::ForgetsLoadFailure,
+        Mutant::ForgetsStops,
+        Mutant::ForgetsWell,
+        Mutant::ForgetsHang,
+        Mutant::ForgetsMoreTime,
+        Mutant::NeverAborts,
     ];
 }
 
@@ -210,6 +220,10 @@ impl Subject {
             Event::Ready { .. } if mutant == Mutant::ForgetsReady => return None,
             Event::ExecFailed { .. } if mutant == Mutant::ForgetsExecFailure => return None,
             Event::ListenerReplaced if mutant == Mutant::ForgetsReplacement => return None,
+            Event::Stops { .. } if mutant == Mutant::ForgetsStops => return None,
+            Event::Well { .. } if mutant == Mutant::ForgetsWell => return None,
+            Event::Hangs { .. } if mutant == Mutant::ForgetsHang => return None,
+            Event::MoreTime { .. } if mutant == Mutant::ForgetsMoreTime => return None,
             Event::ReloadAsked { .. } if mutant == Mutant::ForgetsReloadAsked => return None,
             Event::LoadFailed { .. } if mutant == Mutant::ForgetsLoadFailure => return None,
             Event::ListenerDead if mutant == Mutant::ForgetsDeadListener => return None,
@@ -341,6 +355,7 @@ impl Subject {
         let kill = Signal(libc::SIGKILL);
         let (signal, to, times) = match mutant {
             Mutant::NeverKills if kills => return,
+            Mutant::NeverAborts if signal.0 == libc::SIGABRT => return,
             Mutant::NeverTellsToStop if stops && single => return,
             Mutant::NeverWakesTheFrozen if signal.0 == libc::SIGCONT => return,
             Mutant::ForgetsOrphans if stops && !single => return,

@@ -22,6 +22,11 @@ pub enum Deed {
     SayReady,
     /// It, or a child of its group, signals fd3.
     Signal(Signal, By),
+    /// It says that it is well, again and again.
+    Feed,
+    SayStops,
+    SayHangs,
+    AskTime(Millis),
     Freeze,
     Thaw,
     End(Status),
@@ -48,6 +53,8 @@ pub struct Process {
     pub put_off: Vec<Deed>,
     pub told_at: Option<Millis>,
     pub killed: bool,
+    /// It said that it stops.
+    pub stops: bool,
     /// Whether fd3 may know that it is ready.
     pub said_ready: bool,
     pub started: Millis,
@@ -95,11 +102,18 @@ impl Process {
 
     /// One that behaves: it starts in time and serves until it is told to stop.
     pub fn good(rng: &mut Rng, scene: &Scene, at: Birth) -> (Process, Agenda) {
+        let mut agenda = Agenda::new();
         let in_time = match scene.rules.readiness {
-            Readiness::Alive(_) => return (Process::plain(at), Agenda::new()),
-            Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map_or(1_000, |l| l.0 / 2),
+            Readiness::Alive(_) => None,
+            Readiness::Notify(limit) | Readiness::Signal(limit) => {
+                Some(limit.map_or(1_000, |l| l.0 / 2))
+            }
         };
-        (Process::plain(at), vec![(Millis(rng.below(in_time + 1)), Deed::SayReady)])
+        agenda.extend(in_time.map(|span| (Millis(rng.below(span + 1)), Deed::SayReady)));
+        if scene.rules.watchdog.is_some() {
+            agenda.push((Millis(0), Deed::Feed));
+        }
+        (Process::plain(at), agenda)
     }
 
     fn plain(at: Birth) -> Process {
@@ -114,6 +128,7 @@ impl Process {
             put_off: Vec::new(),
             told_at: None,
             killed: false,
+            stops: false,
             said_ready: false,
             started: at.started,
         }
@@ -132,6 +147,14 @@ impl Process {
             let after = rng.pick([0, 0, 1, 50, 800, 5_000, 12_000]);
             let base = if rng.percent(50) { ready } else { Millis(0) };
             agenda.push((base.plus(Millis(after)), Deed::End(some_status(rng))));
+        }
+        if scene.rules.watchdog.is_some() && !rng.percent(scene.moods.hangs) {
+            agenda.push((ready, Deed::Feed));
+        }
+        if rng.percent(scene.moods.talks) {
+            let at = Millis(rng.pick([0, 1, 50, 900, 5_000, 7_000]));
+            let more = Millis(rng.pick([0, 100, 3_000, 30_000]));
+            agenda.push((at, rng.pick([Deed::SayStops, Deed::SayHangs, Deed::AskTime(more)])));
         }
         if rng.percent(freezes) {
             let at = Millis(rng.below(3_000));

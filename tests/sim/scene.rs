@@ -41,6 +41,8 @@ pub struct Moods {
     pub deaf: u64,
     pub hangs: u64,
     pub freezes: u64,
+    /// Workers that say more than that they are ready.
+    pub talks: u64,
     pub signals: u64,
     pub oversleeps: u64,
     pub replaces: u64,
@@ -83,6 +85,7 @@ impl Moods {
             deaf: rng.pick([0, 0, 20, 60]),
             hangs: rng.pick([0, 0, 0, 10, 30]),
             freezes: rng.pick([0, 0, 10, 30]),
+            talks: rng.pick([0, 0, 20, 60]),
             signals: rng.pick([0, 0, 10, 40]),
             oversleeps: rng.pick([0, 0, 10, 50]),
             replaces: rng.pick([0, 0, 0, 2, 20]),
@@ -116,6 +119,7 @@ fn rules(rng: &mut Rng) -> Rules {
         surge: Surge::All,
         overlap: Millis(0),
         drain_timeout: rng.pick([None, Some(0), Some(100), Some(8_000)]).map(Millis),
+        watchdog: rng.percent(15).then_some(Millis(5_000)),
         reactions: reactions(rng),
     }
 }

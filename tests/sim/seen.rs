@@ -38,11 +38,12 @@ pub enum Sight {
     RolledBack,
     /// A reload ended by a stop.
     ReloadStopped,
+    Hung,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 26] = [
+    pub const ALL: [Sight; 27] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -68,6 +69,7 @@ impl Sight {
         Sight::Refused,
         Sight::RolledBack,
         Sight::ReloadStopped,
+        Sight::Hung,
         Sight::Healed,
     ];
 }
@@ -94,6 +96,7 @@ impl Seen {
             }
             Fact::Exited { next, .. } => self.next(*next),
             Fact::StartTimedOut { .. } => self.note(Sight::StartTimeout),
+            Fact::Hung { .. } => self.note(Sight::Hung),
             Fact::StopTimedOut { .. } => self.note(Sight::StopTimeout),
             Fact::Abandoned { .. } => self.note(Sight::Abandoned),
             Fact::StoppingNow { .. } => self.note(Sight::StopNow),

@@ -30,6 +30,8 @@ impl Model {
         let pids = [
             (&due.tell, "not told to stop"),
             (&due.cont, "told to stop and not woken"),
+            (&due.abort, "not told to abort"),
+            (&due.say_hung, "hung in silence"),
             (&due.kill, "not killed"),
             (&due.ready, "not taken for ready"),
             (&due.abandon, "not abandoned"),
@@ -99,10 +101,10 @@ impl Worker {
         if let Some(killed) = &self.killed {
             return killed.patience;
         }
-        match (self.told, &self.phase) {
-            (Some(told), _) => told.until,
-            (None, Phase::Starting { until }) => *until,
-            (None, Phase::Ready { .. }) => None,
+        match (self.told, self.stops, &self.phase) {
+            (Some(told), ..) => told.until,
+            (None, Some(until), _) => until,
+            (None, None, Phase::Starting { until } | Phase::Ready { until, .. }) => *until,
         }
     }
 }

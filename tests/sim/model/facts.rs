@@ -33,6 +33,10 @@ impl Model {
             }
             Event::Exited { pid, status } => self.exited(now, *pid, *status),
             Event::Ready { pid } => self.ready(now, *pid),
+            Event::Stops { pid } => self.stops(now, *pid),
+            Event::MoreTime { pid, by } => self.more_time(now, *pid, *by),
+            Event::Well { pid } => self.well(now, *pid),
+            Event::Hangs { pid } => self.hangs(now, *pid),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::ListenerReplaced => self.listener_replaced(now),
@@ -108,6 +112,9 @@ impl Model {
         }
         let stops = signal == self.rules.stop_signal;
         match (to, signal.0) {
+            (Target::Process, libc::SIGABRT) if self.due.abort.contains(&pid) => {
+                take(&mut self.due.abort, &pid)
+            }
             (Target::Process, libc::SIGCONT) => take(&mut self.due.cont, &pid),
             (Target::Process, _) => {
                 self.due.cont.push(pid);
@@ -133,6 +140,7 @@ impl Model {
                 told && self.follows(*slot, Of::Replacement(*pid), *next)
             }
             Fact::Started { pid, .. } => self.workers.contains_key(pid),
+            Fact::Hung { pid, .. } => take(&mut self.due.say_hung, pid),
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
             Fact::LeftoversKilled { group } => take(&mut self.due.say_killed, group),

@@ -49,10 +49,11 @@ impl Model {
     /// Processes of a dead worker's group have as long as it had itself.
     pub(super) fn left_behind(&mut self, now: Millis, pid: Pid, worker: &Worker) {
         self.due.group.push(pid);
-        let until = match (&worker.killed, worker.told, self.stop) {
+        let until = match (&worker.killed, worker.told, worker.stops) {
             (Some(killed), ..) => Some(killed.patience.unwrap_or(now)),
             (None, Some(told), _) => told.until,
-            (None, None, _) => self.rules.stop_timeout.map(|limit| now.plus(limit)),
+            (None, None, Some(until)) => until,
+            (None, None, None) => self.rules.stop_timeout.map(|limit| now.plus(limit)),
         };
         self.groups.insert(pid, Group { until, killed: worker.killed.is_some() });
     }

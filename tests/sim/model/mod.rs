@@ -6,6 +6,7 @@ mod after;
 mod facts;
 mod listeners;
 mod reload;
+mod says;
 mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -61,6 +62,8 @@ struct Worker {
     phase: Phase,
     /// It was told to stop: killed at `until`.
     told: Option<Told>,
+    /// It said that it stops: killed at this time, if at all.
+    stops: Option<Option<Millis>>,
     killed: Option<Killed>,
     exec_failure: Option<Error>,
     /// Its slot was given to another one, or it came in vain.
@@ -72,8 +75,21 @@ struct Worker {
 }
 
 enum Phase {
-    Starting { until: Option<Millis> },
-    Ready { since: Millis },
+    Starting {
+        until: Option<Millis>,
+    },
+    /// It hangs at `until`.
+    Ready {
+        since: Millis,
+        until: Option<Millis>,
+    },
+}
+
+impl Worker {
+    /// Nobody told it to stop, and it did not say that it does.
+    fn is_untold(&self) -> bool {
+        self.told.is_none() && self.stops.is_none() && self.killed.is_none()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -140,6 +156,8 @@ enum Haste {
 #[derive(Default)]
 struct Due {
     tell: Vec<Pid>,
+    abort: Vec<Pid>,
+    say_hung: Vec<Pid>,
     cont: Vec<Pid>,
     kill: Vec<Pid>,
     ready: Vec<Pid>,
@@ -245,11 +263,8 @@ impl Model {
 
     /// Two signals of one number can melt into one: one worker at a time may send them.
     fn awaits_signal(&self) -> bool {
-        let starts = |worker: &Worker| {
-            matches!(worker.phase, Phase::Starting { .. })
-                && worker.told.is_none()
-                && worker.killed.is_none()
-        };
+        let starts =
+            |worker: &Worker| matches!(worker.phase, Phase::Starting { .. }) && worker.is_untold();
         matches!(self.rules.readiness, Readiness::Signal(_)) && self.workers.values().any(starts)
     }
 
@@ -275,8 +290,9 @@ impl Model {
             Some(rules) => rules.drain_timeout,
             None => self.drains[self.slots[slot.0 as usize].generation.0 as usize],
         };
-        let (told, killed, exec_failure, left) = (None, None, None, false);
-        let worker = Worker { slot, phase, told, killed, exec_failure, left, newcomer, drain };
+        let (told, stops, killed, exec_failure, left) = (None, None, None, None, false);
+        let worker =
+            Worker { slot, phase, told, stops, killed, exec_failure, left, newcomer, drain };
         self.workers.insert(pid, worker);
         if newcomer {
             self.slot(slot).newcomer = Some(Newcomer::Lives(pid));
@@ -286,10 +302,10 @@ impl Model {
     fn ready(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.get_mut(&pid) else { return };
         if let Phase::Starting { .. } = worker.phase
-            && worker.told.is_none()
-            && worker.killed.is_none()
+            && worker.is_untold()
         {
-            worker.phase = Phase::Ready { since: now };
+            let until = self.rules.watchdog.map(|limit| now.plus(limit));
+            worker.phase = Phase::Ready { since: now, until };
             self.proven = true;
             self.due.ready.push(pid);
         }
@@ -342,10 +358,10 @@ impl Model {
 
     /// Its time of being ready is over: a long one makes up for the slot's crashes.
     fn served(&mut self, now: Millis, pid: Pid) {
-        let Some(worker) = self.workers.get(&pid).filter(|worker| worker.told.is_none()) else {
+        let Some(worker) = self.workers.get(&pid).filter(|worker| worker.is_untold()) else {
             return;
         };
-        if let Phase::Ready { since } = worker.phase
+        if let Phase::Ready { since, .. } = worker.phase
             && now.since(since) >= FORGIVEN_AFTER
         {
             let slot = worker.slot;

@@ -39,6 +39,8 @@ pub(super) enum Why {
     NotStarted(SlotId),
     Exited(Pid),
     NotReady(Pid),
+    Hung(Pid),
+    Stops(Pid),
     NotStopped(Pid),
     Listener,
 }
@@ -60,6 +62,8 @@ impl Came {
                     Failure::NotStarted { slot, .. } => Why::NotStarted(*slot),
                     Failure::Exited { pid, .. } => Why::Exited(*pid),
                     Failure::NotReady { pid, .. } => Why::NotReady(*pid),
+                    Failure::Hung { pid, .. } => Why::Hung(*pid),
+                    Failure::Stops { pid, .. } => Why::Stops(*pid),
                     Failure::NotStopped { pid, .. } => Why::NotStopped(*pid),
                     Failure::Listener => Why::Listener,
                 };
@@ -194,7 +198,7 @@ impl Model {
             let since = match place.newcomer {
                 None => continue,
                 Some(Newcomer::Lives(pid)) => match self.workers.get(&pid).map(|one| &one.phase) {
-                    Some(Phase::Ready { since }) => Some(*since),
+                    Some(Phase::Ready { since, .. }) => Some(*since),
                     Some(Phase::Starting { .. }) | None => None,
                 },
                 Some(_) => None,

@@ -87,7 +87,7 @@ impl Model {
             Some(told) => [told.until, until].into_iter().flatten().min(),
             None => {
                 self.due.tell.push(pid);
-                until
+                [worker.stops.flatten(), until].into_iter().flatten().min()
             }
         };
         worker.told = Some(Told { until, wanted });
@@ -153,9 +153,14 @@ impl Model {
 
     fn start_is_due(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.get(&pid) else { return };
-        let Phase::Starting { until: Some(until) } = worker.phase else { return };
-        if now < until || worker.told.is_some() || worker.killed.is_some() {
+        let until = match worker.phase {
+            Phase::Starting { until } | Phase::Ready { until, .. } => until,
+        };
+        if until.is_none_or(|until| now < until) || !worker.is_untold() {
             return;
+        }
+        if let Phase::Ready { .. } = worker.phase {
+            return self.hangs(now, pid);
         }
         match self.rules.readiness {
             Readiness::Alive(_) => self.ready(now, pid),
@@ -182,7 +187,7 @@ impl Model {
                     self.roll_back(now, Why::NotStopped(pid));
                 }
             }
-        } else if worker.told.is_some_and(|told| told.until.is_some_and(|at| at <= now)) {
+        } else if !worker.is_untold() && worker.deadline().is_some_and(|at| at <= now) {
             self.kill(now, pid);
         }
     }

@@ -1,0 +1,101 @@
+//! What a worker shows of itself: that it serves, stops, needs more time, is well or hangs; or nothing, for
+//! too long.
+
+use super::Supervisor;
+use super::event::{Action, Actions, Fact, Failure, Target};
+use super::stop::Mission;
+use super::worker::{Cause, Phase};
+use crate::plan::Readiness;
+use crate::units::{Millis, Pid, Signal, SlotId};
+
+impl Supervisor {
+    pub(super) fn ready(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        let Phase::Starting { .. } = worker.phase else { return };
+        let (slot, after) = (worker.slot, now.since(worker.started));
+        let until = worker.load.rules.watchdog.map(|limit| now.plus(limit));
+        self.set_phase(pid, Phase::Ready { since: now, until });
+        self.proven = true;
+        out.push_back(Action::Say(Fact::Ready { slot, pid, after }));
+        if self.is_newcomer(slot, pid) {
+            self.newcomer_ready(now, slot, pid);
+        }
+    }
+
+    /// STOPPING=1: from now on it has as long as one that another worker replaces.
+    pub(super) fn stops(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        let (slot, phase) = (worker.slot, worker.phase);
+        let (Phase::Starting { .. } | Phase::Ready { .. }) = phase else { return };
+        let until = worker.load.rules.drain_timeout.map(|limit| now.plus(limit));
+        if self.is_newcomer(slot, pid) {
+            return self.roll_back(now, Failure::Stops { slot, pid }, out);
+        }
+        self.served(now, slot, phase);
+        self.set_phase(pid, Phase::Draining { until, cause: Cause::Own });
+    }
+
+    /// EXTEND_TIMEOUT_USEC: a deadline of its start or its end only ever moves away. When fd3 itself stops,
+    /// it is not for a worker to say how long that takes.
+    pub(super) fn more_time(&mut self, now: Millis, pid: Pid, by: Millis) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        if self.mission != Mission::Running {
+            return;
+        }
+        let asked = now.plus(by);
+        let phase = match (worker.phase, worker.load.rules.readiness) {
+            // It is to be alive for a time, not to be ready within one.
+            (Phase::Starting { .. }, Readiness::Alive(_)) => return,
+            (Phase::Starting { until: Some(until) }, _) => {
+                Phase::Starting { until: Some(until.max(asked)) }
+            }
+            (Phase::Draining { until: Some(until), cause }, _) => {
+                Phase::Draining { until: Some(until.max(asked)), cause }
+            }
+            (Phase::Starting { .. } | Phase::Draining { .. }, _) => return,
+            (Phase::Ready { .. } | Phase::Killed { .. }, _) => return,
+        };
+        self.set_phase(pid, phase);
+    }
+
+    /// WATCHDOG=1.
+    pub(super) fn well(&mut self, now: Millis, pid: Pid) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        if let Phase::Ready { since, until: Some(_) } = worker.phase {
+            let until = worker.load.rules.watchdog.map(|limit| now.plus(limit));
+            self.set_phase(pid, Phase::Ready { since, until });
+        }
+    }
+
+    /// The watchdog missed it, or it said so itself (WATCHDOG=trigger): it is to leave a core, and to end.
+    pub(super) fn hangs(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
+        let Some(worker) = self.workers.get(pid) else { return };
+        let (slot, phase) = (worker.slot, worker.phase);
+        let (Phase::Starting { .. } | Phase::Ready { .. }) = phase else { return };
+        let until = worker.load.rules.stop_timeout.map(|limit| now.plus(limit));
+        out.push_back(Action::Say(Fact::Hung { slot, pid }));
+        if self.is_newcomer(slot, pid) {
+            return self.roll_back(now, Failure::Hung { slot, pid }, out);
+        }
+        self.served(now, slot, phase);
+        let (signal, to) = (Signal(libc::SIGABRT), Target::Process);
+        out.push_back(Action::Signal { pid, signal, to });
+        self.set_phase(pid, Phase::Draining { until, cause: Cause::Hung });
+    }
+
+    /// A start timeout: a newcomer's is the end of its reload, another's is a failure.
+    pub(super) fn too_slow(
+        &mut self,
+        now: Millis,
+        slot: SlotId,
+        pid: Pid,
+        after: Millis,
+        out: &mut Actions,
+    ) {
+        if self.is_newcomer(slot, pid) {
+            return self.roll_back(now, Failure::NotReady { slot, pid, after }, out);
+        }
+        let timeout = self.workers.get(pid).and_then(|worker| worker.load.rules.stop_timeout);
+        self.retire(pid, timeout.map(|limit| now.plus(limit)), Cause::TooSlow, out);
+    }
+}
