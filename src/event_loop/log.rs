@@ -160,7 +160,7 @@ fn level(fact: &Fact) -> Level {
             Level::Error
         }
         Fact::Stopping { .. } => Level::Info,
-        Fact::Reloading { .. } => Level::Info,
+        Fact::Reloading { .. } | Fact::Scaled { .. } => Level::Info,
         Fact::ReloadEnded { outcome: Outcome::Done { .. } | Outcome::Stopped, .. } => Level::Notice,
         Fact::ReloadEnded { .. } => Level::Error,
         Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replaced { .. } => {
@@ -207,6 +207,7 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         Fact::Abandoned { slot, pid } => {
             line("worker outlives SIGKILL, left behind").number("slot", slot).number("pid", pid)
         }
+        Fact::Scaled { workers } => line("scaled").number("workers", workers),
         Fact::Reloading { generation } => line("reloading").number("generation", generation),
         Fact::ReloadEnded { generation, outcome } => {
             ended(outcome, line).number("generation", generation)

@@ -121,7 +121,7 @@ impl Supervisor {
     /// The seat's holder ended as it was asked to. While fd3 runs it was replaced, and is gone before the
     /// slot's former one: the next one waits here as well, see `make_room`. Or it went for a newcomer.
     fn after_asked_end(&mut self, now: Millis, slot: SlotId) -> Next {
-        if self.mission != Mission::Running {
+        if self.mission != Mission::Running || slot.0 >= self.size {
             self.set_seat(slot, Seat::Closed);
             return Next::Asked;
         }

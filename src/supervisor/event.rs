@@ -197,6 +197,10 @@ pub enum Fact {
     SignalIgnored {
         signal: Signal,
     },
+    /// From now on there are so many slots.
+    Scaled {
+        workers: u32,
+    },
     /// A reload begins: the new generation is being started.
     Reloading {
         generation: Generation,

@@ -26,6 +26,7 @@ mod leftovers;
 mod outage;
 mod reload;
 mod says;
+mod scale;
 mod slot;
 mod stop;
 mod worker;
@@ -93,6 +94,9 @@ pub struct Supervisor {
     burst: u32,
     /// The worker started last, where workers show by a signal that they are ready.
     signaller: Option<Pid>,
+    /// How many slots there are to be; those beyond were taken away, or will be.
+    size: u32,
+    target: u32,
     /// How many slots are not closed.
     open: usize,
     /// The latest one that was started.
@@ -127,6 +131,8 @@ impl Supervisor {
             kept: alloc::vec![generation],
             burst: BURST,
             signaller: None,
+            size: workers,
+            target: workers,
             open: workers as usize,
             generation,
             proven: false,
@@ -194,6 +200,7 @@ impl Supervisor {
 
     /// Fills one vacant slot at a time, so that a failure stops the rest from being tried.
     fn settle(&mut self, now: Millis, out: &mut Actions) {
+        self.scale(now, out);
         self.begin_reload(now, out);
         if self.burst > 0 && self.may_spawn() {
             self.burst -= 1;
@@ -314,7 +321,9 @@ impl Supervisor {
             }
             Reaction::Ignore => {}
             Reaction::Reload => self.reload_asked(None, out),
-            Reaction::Upgrade | Reaction::Up | Reaction::Down => {
+            Reaction::Up => self.one_more(),
+            Reaction::Down => self.one_less(),
+            Reaction::Upgrade => {
                 out.push_back(Action::Say(Fact::SignalIgnored { signal }));
             }
         }

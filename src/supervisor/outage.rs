@@ -101,7 +101,8 @@ impl Supervisor {
         let Seat::Held(pid) = place.seat else { return };
         let Some(phase) = self.workers.get(pid).map(|worker| worker.phase) else { return };
         let told = phase.cause() == Some(Cause::Wanted);
-        if !told || place.leaving.is_some() || self.mission != Mission::Running {
+        let gone = slot.0 >= self.size || self.mission != Mission::Running;
+        if !told || place.leaving.is_some() || gone {
             return;
         }
         self.set_leaving(slot, Some(pid));

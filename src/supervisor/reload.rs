@@ -101,7 +101,7 @@ impl Supervisor {
         let generation = self.generation;
         let surge = rules.surge;
         let load = Rc::new(Load { generation, rules });
-        let open = (0..).map(SlotId).zip(&self.slots);
+        let open = (0..self.size).map(SlotId).zip(&self.slots);
         let todo = open.filter(|(_, slot)| slot.seat != Seat::Closed).map(|(id, _)| id).collect();
         if let Some(reload) = &mut self.reload {
             reload.phase = Phase::Starting { load, todo, unready: 0, until: None };
@@ -250,7 +250,7 @@ impl Supervisor {
     }
 
     /// Tells a worker that another one replaces to finish what it has.
-    fn drain(&mut self, now: Millis, slot: SlotId, pid: Pid, out: &mut Actions) {
+    pub(super) fn drain(&mut self, now: Millis, slot: SlotId, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let until = worker.load.rules.drain_timeout.map(|limit| now.plus(limit));
         let phase = worker.phase;
@@ -323,11 +323,12 @@ impl Supervisor {
     /// A generation that no slot would start a worker of is not needed any more.
     fn forget_unused(&mut self, newest: Generation, out: &mut Actions) {
         self.kept.push(newest);
-        let slots = &self.slots;
+        let (slots, serving) = (&self.slots, self.load.generation);
         self.kept.retain(|generation| {
             let uses =
                 |slot: &Slot| slot.seat != Seat::Closed && slot.load.generation == *generation;
-            let used = slots.iter().any(uses);
+            // A slot that is added starts from what serves.
+            let used = *generation == serving || slots.iter().any(uses);
             if !used {
                 out.push_back(Action::Forget { generation: *generation });
             }

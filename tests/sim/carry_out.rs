@@ -100,7 +100,7 @@ impl World {
 
     /// Mostly the one that was free first, so that PIDs are used again as soon as they can be.
     fn free_pid(&mut self) -> Option<Pid> {
-        let pool = 8 + 4 * self.scene.workers as i32;
+        let pool = 8 + 4 * self.scene.workers.max(self.size) as i32;
         let from = if self.rng.percent(80) { 0 } else { self.rng.below(pool as u64) as i32 };
         (from..pool).map(|n| Pid(100 + n)).find(|pid| !self.processes.contains_key(pid))
     }

@@ -69,13 +69,13 @@ impl World {
             Readiness::Signal(limit) => limit.map_or(1_000, |limit| limit.0),
             Readiness::Alive(_) | Readiness::Notify(_) => 0,
         };
-        let starts = Millis(in_turn * u64::from(self.scene.workers));
+        let starts = Millis(in_turn * u64::from(self.size));
         // One more reload, slot by slot with its overlaps, and one that was pending.
         let start = match self.scene.rules.readiness {
             Readiness::Alive(time) => time.0,
             Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map_or(1_000, |l| l.0),
         };
-        let turns = Millis(2 * (start + 3_000) * u64::from(self.scene.workers));
+        let turns = Millis(2 * (start + 3_000) * u64::from(self.size));
         let patience = self.scene.rules.backoff.max.plus(Millis(35_000)).plus(starts).plus(turns);
         let until = self.now.plus(patience);
         while self.finished.is_none() && self.advance(Some(until))? {}
@@ -86,7 +86,7 @@ impl World {
         if self.model.stopping() {
             return Err(format!("a stop did not end in {patience} though all obey"));
         }
-        for slot in (0..self.scene.workers).map(SlotId) {
+        for slot in (0..self.size).map(SlotId) {
             let serves = self.processes.values().any(|process| {
                 process.slot == slot && process.told_at.is_none() && self.serves(process)
             });

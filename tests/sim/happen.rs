@@ -195,7 +195,7 @@ impl World {
     /// A fact that is late, doubled, unknown or unasked.
     pub fn noise(&mut self) -> Event {
         let pid = self.unknown_pid();
-        let slot = SlotId(self.rng.below(u64::from(self.scene.workers) + 2) as u32);
+        let slot = SlotId(self.rng.below(u64::from(self.size) + 2) as u32);
         let error = Error::system("fork", "worker", Errno(libc::EAGAIN));
         let begun = self.model.begun();
         match self.rng.below(11) {
@@ -226,7 +226,7 @@ impl World {
 
     /// Of nobody, or of one whose end fd3 knows already.
     fn unknown_pid(&mut self) -> Pid {
-        let past = Pid(100 + self.rng.below(8 + 4 * u64::from(self.scene.workers)) as i32);
+        let past = Pid(100 + self.rng.below(8 + 4 * u64::from(self.size)) as i32);
         let pid = self.rng.pick([Pid(-1), Pid(0), Pid(1), Pid(i32::MAX), past, past, past, past]);
         if self.processes.get(&pid).is_some_and(Process::counts) { Pid(2) } else { pid }
     }

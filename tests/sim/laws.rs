@@ -39,6 +39,8 @@ pub struct Laws {
     /// When the latest order to stop came, or fd3 gave up.
     ordered_at: Millis,
     finished: bool,
+    /// The present event had some effect.
+    acted: bool,
 }
 
 struct Worker {
@@ -72,7 +74,7 @@ impl Worker {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Slot {
     /// When its latest worker ended, or did not come to be, though nobody had asked for that; and whether
     /// COMMAND is to blame.
@@ -123,11 +125,13 @@ impl Laws {
             at_once: false,
             ordered_at: Millis(0),
             finished: false,
+            acted: false,
         }
     }
 
     pub fn before(&mut self, now: Millis, event: &Event) -> Claim {
         self.order = None;
+        self.acted = false;
         match event {
             Event::Begin => self.begun = true,
             Event::ListenerReplaced | Event::ListenerDead => self.replaced = true,
@@ -223,6 +227,7 @@ impl Laws {
         processes: &BTreeMap<Pid, Process>,
         noticed: Option<Pid>,
     ) -> Claim {
+        self.acted = true;
         if self.finished {
             return Err(format!("after Finish: {action:?}"));
         }
@@ -361,6 +366,13 @@ impl Laws {
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
             Fact::Reloading { .. } => return Ok(()),
+            Fact::Scaled { workers } => {
+                self.count = self.count.max(*workers as usize);
+                self.slots.resize(self.count, BTreeMap::new());
+                // One that was taken away may come back at any time.
+                self.excuse();
+                return Ok(());
+            }
             Fact::ReloadEnded { generation, outcome } => {
                 return self.reload_ended(*generation, outcome);
             }
@@ -429,15 +441,19 @@ impl Laws {
         !self.groups.values().all(over)
     }
 
+    fn excuse(&mut self) {
+        for place in self.slots.iter_mut().flat_map(|slot| slot.values_mut()) {
+            (place.excused, place.promise, place.ended) = (true, None, None);
+        }
+    }
+
     /// Done: every slot has one of the new generation. Rolled back: nobody else was touched.
     fn reload_ended(&mut self, generation: Generation, outcome: &Outcome) -> Claim {
         let ended = core::mem::take(&mut self.reloads.under_way);
         let surge = ended.map(|reload| reload.rules.surge);
         let all = surge == Some(Surge::All);
         if surge == Some(Surge::AtMost(0)) && matches!(outcome, Outcome::RolledBack { .. }) {
-            for place in self.slots.iter_mut().flat_map(|slot| slot.values_mut()) {
-                (place.excused, place.promise, place.ended) = (true, None, None);
-            }
+            self.excuse();
         }
         match outcome {
             Outcome::Done { .. } if all => {
@@ -475,7 +491,8 @@ impl Laws {
     }
 
     pub fn after(&mut self, now: Millis, deadline: Option<Millis>, slept: bool) -> Claim {
-        if slept && deadline.is_some_and(|deadline| deadline <= now) {
+        let due = deadline.is_some_and(|deadline| deadline <= now);
+        if slept && due && !self.acted {
             return Err(format!("a busy loop: the time passed and {deadline:?} is still due"));
         }
         let patience_over = now >= self.ordered_at.plus(KILL_PATIENCE);

@@ -78,10 +78,11 @@ pub enum Mutant {
     ForgetsHang,
     ForgetsMoreTime,
     NeverAborts,
+    HidesScaling,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 67] = [
+    pub const ALL: [Mutant; 68] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -149,6 +150,7 @@ impl Mutant {
         Mutant::ForgetsHang,
         Mutant::ForgetsMoreTime,
         Mutant::NeverAborts,
+        Mutant::HidesScaling,
     ];
 }
 
@@ -312,6 +314,7 @@ impl Subject {
     fn say(&mut self, mutant: Mutant, fact: Fact, out: &mut Actions) {
         let fact = match fact {
             Fact::ListenersDown if mutant == Mutant::HidesOutage => return,
+            Fact::Scaled { .. } if mutant == Mutant::HidesScaling => return,
             Fact::ReloadEnded { .. } if mutant == Mutant::HidesReloadEnd => return,
             Fact::ReloadEnded { generation, outcome: Outcome::RolledBack { .. } }
                 if mutant == Mutant::TakesRollbackForDone =>

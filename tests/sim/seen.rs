@@ -39,11 +39,13 @@ pub enum Sight {
     /// A reload ended by a stop.
     ReloadStopped,
     Hung,
+    ScaledUp,
+    ScaledDown,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 27] = [
+    pub const ALL: [Sight; 29] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -70,6 +72,8 @@ impl Sight {
         Sight::RolledBack,
         Sight::ReloadStopped,
         Sight::Hung,
+        Sight::ScaledUp,
+        Sight::ScaledDown,
         Sight::Healed,
     ];
 }
@@ -117,7 +121,7 @@ impl Seen {
                 Outcome::RolledBack { .. } => Sight::RolledBack,
                 Outcome::Stopped => Sight::ReloadStopped,
             }),
-            Fact::Reloading { .. } => {}
+            Fact::Reloading { .. } | Fact::Scaled { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }
     }

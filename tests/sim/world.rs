@@ -50,6 +50,8 @@ pub struct World {
     pub outage_until: Millis,
     /// How many have asked for a reload.
     pub asked: u64,
+    /// How many slots there are.
+    pub size: u32,
     /// Forks fail until then.
     pub fork_fails_until: Millis,
     pub healed: bool,
@@ -111,6 +113,7 @@ impl World {
             used: BTreeSet::new(),
             outage_until: Millis(0),
             asked: 0,
+            size: scene.workers,
             fork_fails_until: Millis(0),
             healed: false,
             oversleep: (None, Millis(0)),
@@ -208,6 +211,11 @@ impl World {
             self.laws.action(now, &action, &self.processes, self.noticed)?;
             self.model.action(now, &action)?;
             self.seen.action(&action);
+            if let Action::Say(Fact::Scaled { workers }) = action {
+                let more = workers > self.size;
+                self.seen.note(if more { Sight::ScaledUp } else { Sight::ScaledDown });
+                self.size = workers;
+            }
             if let Action::Say(Fact::Replaced { .. }) = action
                 && !dead_listener
             {

@@ -51,6 +51,9 @@ impl Model {
         if due.mend || due.down {
             return Err("a dead listener is left to itself".into());
         }
+        if due.scaled {
+            return Err("a change of scale is not told".into());
+        }
         if due.load || due.reloading || due.came.is_some() || !due.forget.is_empty() {
             return Err(format!("a reload is not told or not begun: {:?}", due.came));
         }

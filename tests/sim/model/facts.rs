@@ -47,6 +47,7 @@ impl Model {
             Event::TimePassed => self.time_passed(now),
         }
         self.go_on(now);
+        self.scale(now);
         self.reload_begins();
         Ok(())
     }
@@ -144,6 +145,9 @@ impl Model {
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
             Fact::LeftoversKilled { group } => take(&mut self.due.say_killed, group),
+            Fact::Scaled { workers } => {
+                core::mem::take(&mut self.due.scaled) && *workers == self.size
+            }
             Fact::Reloading { .. } => core::mem::take(&mut self.due.reloading),
             Fact::ReloadEnded { outcome, .. } => {
                 self.due.came.take().is_some_and(|came| came.is(outcome))

@@ -47,6 +47,10 @@ pub struct Model {
     loading: Option<Vec<Asker>>,
     reload: Option<Reload>,
     newest: Generation,
+    /// The one that took over last.
+    serving: Generation,
+    size: u32,
+    target: u32,
     /// The generations that may still be started.
     kept: Vec<Generation>,
     /// How long a replaced worker of each generation may take.
@@ -171,6 +175,7 @@ struct Due {
     down: bool,
     load: bool,
     reloading: bool,
+    scaled: bool,
     came: Option<Came>,
     answers: Vec<(Asker, Came)>,
     forget: Vec<Generation>,
@@ -221,6 +226,9 @@ impl Model {
             loading: None,
             reload: None,
             newest: Generation(1),
+            serving: Generation(1),
+            size: scene.workers,
+            target: scene.workers,
             kept: vec![Generation(1)],
             drains: vec![None, scene.rules.drain_timeout],
             stop: None,
@@ -343,6 +351,10 @@ impl Model {
             return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
         }
         if worker.told.is_some_and(|told| told.wanted) {
+            if slot.0 >= self.size {
+                self.slot(slot).rests = true;
+                return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
+            }
             // It could not make room, and now is gone before the slot's former one.
             let follows = self.again(now, slot);
             return self.follow(now, End { slot, of, follows }, OWN_FAILURE);
@@ -375,7 +387,7 @@ impl Model {
         let mut all = self.workers.iter().filter(|(_, worker)| worker.slot == slot);
         let (Some((&pid, worker)), None) = (all.next(), all.next()) else { return };
         let told = worker.told.is_some_and(|told| told.wanted);
-        if !self.running() || worker.left || !told {
+        if !self.running() || worker.left || !told || slot.0 >= self.size {
             return;
         }
         let in_vain = worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none());

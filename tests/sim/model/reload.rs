@@ -4,7 +4,7 @@ use fd3::plan::{Rules, Surge};
 use fd3::supervisor::{Failure, Outcome};
 use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
 
-use super::{Model, Phase};
+use super::{Model, Phase, Slot};
 
 /// The reload that runs.
 pub(super) struct Reload {
@@ -94,6 +94,34 @@ impl Model {
         self.slots.iter().filter(|slot| slot.newcomer.is_some()).count()
     }
 
+    /// Slots come and go at the end of the row, and not while a reload runs.
+    pub(super) fn scale(&mut self, now: Millis) {
+        let free = self.reload.is_none() && self.loading.is_none() && self.spawning.is_none();
+        if !self.running() || !free || self.size == self.target {
+            return;
+        }
+        self.due.scaled = true;
+        let (before, after) = (self.size, self.target);
+        self.size = after;
+        for slot in (before..after).map(SlotId) {
+            if self.slots.len() == slot.0 as usize {
+                self.slots.push(Slot { rests: true, ..Slot::new() });
+            }
+            let (serving, place) = (self.serving, self.slot(slot));
+            place.generation = serving;
+            place.vacant |= core::mem::take(&mut place.rests);
+        }
+        for slot in (after..before).map(SlotId) {
+            match self.holder(slot) {
+                Some(pid) => self.drain(now, pid),
+                None => {
+                    let place = self.slot(slot);
+                    (place.vacant, place.wait, place.rests) = (false, None, true);
+                }
+            }
+        }
+    }
+
     /// After everything else that an event brings.
     pub(super) fn reload_begins(&mut self) {
         let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
@@ -112,7 +140,7 @@ impl Model {
         self.newest = Generation(self.newest.0 + 1);
         self.kept.push(self.newest);
         self.drains.push(rules.drain_timeout);
-        let all = (0..self.slots.len() as u32).map(SlotId);
+        let all = (0..self.size).map(SlotId);
         let todo = all.rev().filter(|slot| !self.slots[slot.0 as usize].rests).collect();
         let rules = rules.clone();
         self.reload = Some(Reload { askers, rules, todo });
@@ -150,6 +178,7 @@ impl Model {
                 None if self.arriving() == 0 => {
                     let Some(reload) = self.reload.take() else { return };
                     self.came(reload.askers, Came::Done);
+                    self.serving = self.newest;
                     return self.forget();
                 }
                 None => return,
@@ -281,9 +310,10 @@ impl Model {
     }
 
     fn forget(&mut self) {
-        let slots = &self.slots;
+        let (slots, serving) = (&self.slots, self.serving);
         let uses = |generation: Generation| {
-            slots.iter().any(|slot| !slot.rests && slot.generation == generation)
+            generation == serving
+                || slots.iter().any(|slot| !slot.rests && slot.generation == generation)
         };
         let (kept, unused) = self.kept.iter().partition(|generation| uses(**generation));
         (self.kept, self.due.forget) = (kept, unused);

@@ -16,7 +16,9 @@ impl Model {
                 self.due.forward = self.workers.keys().map(|pid| (*pid, signal)).collect();
             }
             Reaction::Reload => self.reload_asked(None),
-            Reaction::Upgrade | Reaction::Up | Reaction::Down => {}
+            Reaction::Up => self.target += 1,
+            Reaction::Down => self.target = (self.target - 1).max(1),
+            Reaction::Upgrade => {}
             Reaction::Ignore => {}
         }
     }

@@ -1,0 +1,54 @@
+//! More slots, or fewer: at the end of the row. While a reload runs nothing changes; what was asked for
+//! meanwhile comes after it.
+
+use super::Supervisor;
+use super::event::{Action, Actions, Fact};
+use super::slot::{Seat, Slot};
+use super::stop::Mission;
+use crate::plan::WORKERS_MAX;
+use crate::units::{Millis, SlotId};
+
+impl Supervisor {
+    pub(super) fn one_more(&mut self) {
+        self.target = (self.target + 1).min(WORKERS_MAX);
+    }
+
+    pub(super) fn one_less(&mut self) {
+        self.target = (self.target - 1).max(1);
+    }
+
+    pub(super) fn scale(&mut self, now: Millis, out: &mut Actions) {
+        let free = self.reload.is_none() && self.spawning.is_none();
+        if self.size == self.target || !free || self.mission != Mission::Running {
+            return;
+        }
+        let (before, after) = (self.size, self.target);
+        self.size = after;
+        out.push_back(Action::Say(Fact::Scaled { workers: after }));
+        (before..after).map(SlotId).for_each(|slot| self.add(slot));
+        (after..before).map(SlotId).for_each(|slot| self.take_away(now, slot, out));
+    }
+
+    /// One that was taken away before may still have its worker: then it is filled after that one's end.
+    fn add(&mut self, slot: SlotId) {
+        if self.slots.get(slot.0 as usize).is_none() {
+            let mut place = Slot::new(self.load.clone());
+            place.seat = Seat::Closed;
+            self.slots.push(place);
+        }
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
+        place.load = self.load.clone();
+        if place.seat == Seat::Closed {
+            self.set_seat(slot, Seat::Vacant);
+            self.vacant.push_back(slot);
+        }
+    }
+
+    fn take_away(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        match self.slots.get(slot.0 as usize).map(|slot| slot.seat) {
+            Some(Seat::Held(pid)) => self.drain(now, slot, pid, out),
+            Some(Seat::Vacant | Seat::Resting { .. }) => self.set_seat(slot, Seat::Closed),
+            Some(Seat::Spawning | Seat::Ceded | Seat::Closed) | None => {}
+        }
+    }
+}
