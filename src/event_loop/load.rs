@@ -10,7 +10,4 @@ impl EventLoop {
     pub(super) fn load(&mut self, _generation: Generation) -> Event {
         Event::LoadFailed { error: Error::refused("reload", "it", "not built yet") }
     }
-
-    /// Lets go of what a generation was started from.
-    pub(super) fn forget(&mut self, _generation: Generation) {}
 }

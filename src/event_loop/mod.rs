@@ -122,7 +122,7 @@ impl EventLoop {
             Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
             Action::Signal { pid, signal, to } => self.send(pid, signal, to),
             Action::Load { generation } => return Some(self.load(generation)),
-            Action::Forget { generation } => self.forget(generation),
+            Action::Forget { generation } => self.launcher.forget(generation),
             Action::Answer { asker, outcome } => self.answer(asker, &outcome),
             Action::SignalLeftovers { group, signal } => {
                 return self.signal_leftovers(group, signal);

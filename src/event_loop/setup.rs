@@ -9,7 +9,7 @@ use super::token::Token;
 use super::{EventLoop, cpus, process};
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
-use crate::plan::{Plan, Stdin, WORKERS_MAX, Workers};
+use crate::plan::{Plan, WORKERS_MAX, Workers};
 use crate::protocol::activation::{self, FIRST_FD};
 use crate::protocol::address::{Address, Inherit};
 use crate::supervisor::{Actions, Supervisor};
@@ -17,10 +17,12 @@ use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fd;
 use crate::sys::signal::SignalFd;
 use crate::sys::spawn::Reports;
-use crate::units::Pid;
+use crate::units::{Generation, Pid};
 
 /// Descriptors of fd3's own, besides one a listener and one a worker, with some to spare.
 const OWN_DESCRIPTORS: u64 = 64;
+/// What the supervisor calls the workers that it begins with.
+const FIRST_GENERATION: Generation = Generation(1);
 
 impl EventLoop {
     /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
@@ -35,13 +37,9 @@ impl EventLoop {
         let reserved = FIRST_FD + plan.listen.len() as i32;
         let wanted = OWN_DESCRIPTORS + 2 * plan.listen.len() as u64 + 2 * u64::from(workers);
         let limit = process::raise_descriptor_limit(wanted);
-        let stdin = match plan.launch.stdin {
-            Some(Stdin::Inherit) => None,
-            None if workers == 1 => None,
-            Some(Stdin::Null) | None => Some(fd::empty_input().map_err(cannot("stdin"))?),
-        };
         let reports = Reports::new(reserved).map_err(cannot("a pipe"))?;
-        let launcher = Launcher::new(plan.launch, stdin, limit, reports, own_pid)?;
+        let mut launcher = Launcher::new(workers, limit, reports, own_pid);
+        launcher.load(FIRST_GENERATION, plan.launch)?;
         let epoll = Epoll::new().map_err(cannot("an epoll"))?;
         let signals = SignalFd::new().map_err(cannot("a signalfd"))?;
         let supervisor = Supervisor::new(plan.rules, workers, process::seed());
