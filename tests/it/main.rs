@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_start;
 mod config;
 mod descriptors;
+mod env_file;
 mod example;
 mod guard;
 mod harness;
