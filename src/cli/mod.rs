@@ -64,7 +64,7 @@ fn run(words: Vec<OsString>) -> Result<u8, Error> {
     }
     let mut sources = Sources::new(typed);
     let (format, plan) = sources.plan();
-    let begun = plan.and_then(EventLoop::set_up);
+    let begun = plan.and_then(|plan| EventLoop::set_up(plan, Box::new(move || sources.plan().1)));
     Ok(match begun {
         Ok(service) => service.run(),
         Err(error) => fail(&error, format),

@@ -19,6 +19,7 @@ mod token;
 use self::children::HEARD_AT_ONCE;
 use self::launch::Launcher;
 use self::listeners::Listeners;
+use self::load::Loader;
 use self::log::Log;
 use self::token::Token;
 use crate::error::Errno;
@@ -37,6 +38,7 @@ pub(crate) struct EventLoop {
     epoll: Epoll,
     signals: SignalFd,
     launcher: Launcher,
+    loader: Loader,
     /// Gone once fd3 stops.
     listeners: Option<Listeners>,
     /// The workers' notify sockets.

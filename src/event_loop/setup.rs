@@ -4,6 +4,7 @@
 use super::guard::watch;
 use super::launch::Launcher;
 use super::listeners::{Inherited, Listeners};
+use super::load::{Anew, Fixed, Loader};
 use super::log::Log;
 use super::token::Token;
 use super::{EventLoop, cpus, process};
@@ -26,8 +27,9 @@ const FIRST_GENERATION: Generation = Generation(1);
 
 impl EventLoop {
     /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
+    /// `anew` makes the plan of each reload.
     #[inline(never)]
-    pub(crate) fn set_up(plan: Plan) -> Result<EventLoop, Error> {
+    pub(crate) fn set_up(plan: Plan, anew: Anew) -> Result<EventLoop, Error> {
         let inherited = inherited();
         let adopted = adopted(&plan, &inherited)?;
         fd::close_inherited(&adopted);
@@ -43,12 +45,14 @@ impl EventLoop {
         let epoll = Epoll::new().map_err(cannot("an epoll"))?;
         let signals = SignalFd::new().map_err(cannot("a signalfd"))?;
         let supervisor = Supervisor::new(plan.rules, workers, process::seed());
+        let fixed = Fixed { listen: plan.listen, workers: plan.workers, log: plan.log };
         let mut service = EventLoop {
             supervisor,
             actions: Actions::new(),
             epoll,
             signals,
             launcher,
+            loader: Loader { anew, fixed },
             listeners: None,
             notify: PidMap::default(),
             log: Log::new(plan.log),
@@ -58,7 +62,7 @@ impl EventLoop {
             just_ready: None,
             finished: None,
         };
-        let mut listeners = Listeners::open(&plan.listen, &inherited)?;
+        let mut listeners = Listeners::open(&service.loader.fixed.listen, &inherited)?;
         adopted.iter().filter(|number| **number >= FIRST_FD).for_each(|n| fd::close_number(*n));
         let watched = make_way(&mut listeners, reserved)
             .and_then(|()| service.watch_all(&mut listeners).map_err(cannot("a watch")));
