@@ -14,6 +14,7 @@ mod help;
 mod leftovers;
 mod life;
 mod load;
+mod load_anew;
 mod logging;
 mod notify;
 mod refused;
