@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::protocol::activation::Protocols;
 use crate::protocol::address::Listen;
+use crate::protocol::env_file::Environment;
 use crate::units::{Millis, Signal};
 
 /// Workers that one fd3 looks after at the most.
@@ -154,6 +155,8 @@ impl Reactions {
 pub struct Launch {
     /// The program and its arguments; never empty.
     pub command: Vec<CString>,
+    /// What `--env-file` adds to fd3's own environment.
+    pub environment: Environment,
     pub protocols: Protocols,
     /// `None`: inherited by a single worker, null for several.
     pub stdin: Option<Stdin>,

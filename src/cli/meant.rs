@@ -12,6 +12,7 @@ use crate::plan::{
 };
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
 use crate::protocol::address::{self, Listen};
+use crate::protocol::env_file::Environment;
 use crate::protocol::{duration, signal_name};
 use crate::units::{Millis, Signal};
 
@@ -55,6 +56,7 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
 fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
     Ok(Launch {
         command,
+        environment: Environment::default(),
         protocols: or(typed, "protocol", vec![Protocol::Listen], protocols)?,
         stdin: or(typed, "stdin", None, stdin)?,
         parent_death: or(typed, "parent-death", Some(Signal(libc::SIGTERM)), parent_death)?,

@@ -4,19 +4,17 @@
 mod help;
 mod meant;
 mod options;
+mod sources;
 mod typed;
 
 use std::ffi::OsString;
 
-use self::typed::{Given, Typed};
-use crate::error::{Error, Kind};
+use self::sources::Sources;
+use crate::error::Error;
 use crate::event_loop::EventLoop;
 use crate::plan::{Level, LogFormat};
 use crate::protocol::log_line::LogLine;
 use crate::sys;
-
-/// A configuration file is not longer than this, in bytes.
-const CONFIG_MAX: usize = 1 << 20;
 
 /// The program, from its arguments (with its own name first) to its exit status.
 pub fn main(words: Vec<OsString>) -> u8 {
@@ -60,29 +58,17 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
 }
 
 fn run(words: Vec<OsString>) -> Result<u8, Error> {
-    let mut typed = typed::command_line("run", options::RUN, words)?;
+    let typed = typed::command_line("run", options::RUN, words)?;
     if typed.get("help").is_some() {
         return show_help(&["run".into()]);
     }
-    let begun = add_config(&mut typed).and_then(|()| EventLoop::set_up(meant::run(&typed)?));
+    let mut sources = Sources::new(typed);
+    let (format, plan) = sources.plan();
+    let begun = plan.and_then(|plan| EventLoop::set_up(plan, Box::new(move || sources.plan().1)));
     Ok(match begun {
         Ok(service) => service.run(),
-        Err(error) => fail(&error, meant::log_format_of(&typed)),
+        Err(error) => fail(&error, format),
     })
-}
-
-fn add_config(typed: &mut Typed) -> Result<(), Error> {
-    if let Some(given) = typed.get("config") {
-        let file = typed::file(&given.value, options::RUN, &read_config(given)?)?;
-        typed.add_weaker(file);
-    }
-    Ok(())
-}
-
-fn read_config(given: &Given) -> Result<Vec<u8>, Error> {
-    let path = typed::c_string(&given.value)?;
-    sys::file::read(path.as_c_str(), CONFIG_MAX)
-        .map_err(|errno| Error::system("read", given.told(), errno).of_kind(Kind::Usage))
 }
 
 fn nothing_after(command: &str, words: &[OsString]) -> Result<(), Error> {

@@ -140,6 +140,16 @@ pub(super) const RUN: &[Opt] = &[
         "how long a replaced worker may take to finish before it is killed (60s)",
     ),
     opt(
+        "env-file",
+        None,
+        Some("FILE"),
+        concat!(
+            "variables for workers, NAME=VALUE a line, taken as it stands, quotes\n",
+            "  too; # begins a comment line; of one name the last one counts",
+        ),
+    )
+    .often(),
+    opt(
         "stdin",
         None,
         Some("inherit|null"),

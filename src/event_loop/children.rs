@@ -77,6 +77,7 @@ impl EventLoop {
         let pid = Pid(ended.pid);
         if self.notify.get(pid).is_some() {
             self.read_reports();
+            self.launcher.ended(pid);
             self.read_notices(pid, HEARD_AT_LAST);
             if let Some(socket) = self.notify.remove(pid) {
                 // A child that hangs before its exec may still hold a copy, which epoll would go on watching.

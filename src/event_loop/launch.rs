@@ -1,6 +1,8 @@
-//! Makes a worker of a slot: finds COMMAND, makes its environment and its notify socket, forks.
+//! Makes a worker of a slot: finds COMMAND, makes its environment and its notify socket, forks. Each
+//! generation is started from what was loaded for it, an old one's successor as well as a new one.
 
-use std::ffi::CString;
+use alloc::rc::Rc;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,65 +10,86 @@ use rustix::process::Rlimit;
 
 use super::listeners::Listener;
 use crate::error::Error;
-use crate::plan::Launch;
+use crate::pid_map::PidMap;
+use crate::plan::{Launch, Stdin};
 use crate::protocol::activation::{Told, Worker, may_pass_on, variables, wants_nonblocking};
+use crate::protocol::env_file::{self, Environment};
 use crate::sys::exec;
+use crate::sys::fd;
 use crate::sys::notify::NotifySocket;
 use crate::sys::socket;
 use crate::sys::spawn::{self, Child, Report, Reports, Step};
 use crate::units::{Generation, Pid, SlotId};
 
 pub(super) struct Launcher {
-    launch: Launch,
-    /// What fd3 passes on of its own environment.
-    environment: Vec<CString>,
-    path: Option<Vec<u8>>,
-    /// For fd 0; `None` leaves what is there.
-    stdin: Option<OwnedFd>,
+    starts: Starts,
+    /// For fd 0, where a worker does not inherit it.
+    empty_input: Option<OwnedFd>,
+    /// Only one worker can be given fd3's own stdin.
+    workers: u32,
     descriptor_limit: Option<Rlimit>,
     reports: Reports,
     own_pid: Pid,
     /// Workers started so far.
     serial: u64,
+    /// The file of each worker, for as long as it may report that it could not be executed: by then its
+    /// generation may be forgotten.
+    programs: PidMap<Rc<CStr>>,
+}
+
+/// What generations are started from, the newest last.
+#[derive(Default)]
+struct Starts(Vec<Start>);
+
+/// What the workers of one generation are started from.
+struct Start {
+    generation: Generation,
+    launch: Launch,
+    /// What fd3 passes on of its own environment, and what the operator adds.
+    environment: Vec<CString>,
+    path: Option<Vec<u8>>,
     /// COMMAND's file, as it was last found.
-    program: CString,
+    program: Rc<CStr>,
+    /// It was found just now: the first worker need not look again.
+    is_fresh: bool,
 }
 
 impl Launcher {
-    /// Finds COMMAND for the first time: an fd3 that cannot start anything does not start.
-    #[inline(never)]
     pub(super) fn new(
-        launch: Launch,
-        stdin: Option<OwnedFd>,
+        workers: u32,
         descriptor_limit: Option<Rlimit>,
         reports: Reports,
         own_pid: Pid,
-    ) -> Result<Launcher, Error> {
-        let path = std::env::var_os("PATH").map(OsStringExt::into_vec);
-        let environment = std::env::vars_os()
-            .map(|(name, value)| {
-                let mut variable = name.into_vec();
-                variable.push(b'=');
-                variable.append(&mut value.into_vec());
-                variable
-            })
-            .filter(|variable| may_pass_on(variable))
-            // The environment's own strings have no NUL inside.
-            .filter_map(|variable| CString::new(variable).ok())
-            .collect();
-        let program = find(&launch, path.as_deref())?;
-        let serial = 0;
-        Ok(Launcher {
-            launch,
-            environment,
-            path,
-            stdin,
+    ) -> Launcher {
+        Launcher {
+            starts: Starts::default(),
+            empty_input: None,
+            workers,
             descriptor_limit,
             reports,
             own_pid,
-            serial,
-            program,
-        })
+            serial: 0,
+            programs: PidMap::default(),
+        }
+    }
+
+    /// From now on `generation` can be started, and is the newest. Finds COMMAND: what cannot be started
+    /// is not loaded.
+    #[inline(never)]
+    pub(super) fn load(&mut self, generation: Generation, launch: Launch) -> Result<(), Error> {
+        let start = Start::new(generation, launch)?;
+        if self.empty_input.is_none() && start.wants_empty_input(self.workers) {
+            let made = fd::empty_input();
+            let made = made.map_err(|errno| Error::system("make", "stdin", errno))?;
+            self.empty_input = Some(made);
+        }
+        self.starts.add(start);
+        Ok(())
+    }
+
+    /// Nobody of this generation will be started any more.
+    pub(super) fn forget(&mut self, generation: Generation) {
+        self.starts.remove(generation);
     }
 
     #[inline(never)]
@@ -76,10 +99,10 @@ impl Launcher {
         generation: Generation,
         listeners: &[Listener],
     ) -> Result<(Pid, NotifySocket), Error> {
-        // The first one follows right after `new`.
-        if self.serial > 0 {
-            self.program = find(&self.launch, self.path.as_deref())?;
-        }
+        let Some(start) = self.starts.of(generation) else {
+            return Err(Error::refused("start", "a worker", "nothing was loaded"));
+        };
+        start.find_again()?;
         let socket =
             NotifySocket::new().map_err(|errno| Error::system("make", "a notify socket", errno))?;
         let worker = Worker { slot, generation, serial: self.serial + 1, parent: self.own_pid };
@@ -87,34 +110,36 @@ impl Launcher {
             .iter()
             .map(|listener| Told { name: &listener.name, address: &listener.address })
             .collect();
-        let mut variables = variables(&self.launch.protocols, &told, worker);
+        let mut variables = variables(&start.launch.protocols, &told, worker);
         variables.set.push(format!("NOTIFY_SOCKET={}", socket.address()));
         // None has a NUL inside: an address or a name that has one is refused on the command line.
         let added: Vec<CString> =
             variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
         let descriptors: Vec<BorrowedFd<'_>> =
             listeners.iter().map(|listener| listener.fd.as_fd()).collect();
-        if wants_nonblocking(&self.launch.protocols) {
+        if wants_nonblocking(&start.launch.protocols) {
             // Each time: a former worker may have undone it, and a repaired listener is a new one.
             for fd in &descriptors {
                 socket::set_nonblocking(*fd)
                     .map_err(|errno| Error::system("prepare", "a listener", errno))?;
             }
         }
+        let empty = start.wants_empty_input(self.workers);
         let child = Child {
-            program: &self.program,
-            arguments: &self.launch.command,
-            inherited: &self.environment,
+            program: &start.program,
+            arguments: &start.launch.command,
+            inherited: &start.environment,
             added: &added,
             own_pid: &variables.own_pid,
             descriptors: &descriptors,
-            stdin: self.stdin.as_ref().map(AsFd::as_fd),
-            parent_death: self.launch.parent_death.map(|signal| signal.0),
+            stdin: self.empty_input.as_ref().filter(|_| empty).map(AsFd::as_fd),
+            parent_death: start.launch.parent_death.map(|signal| signal.0),
             descriptor_limit: self.descriptor_limit,
         };
         let pid = spawn::fork(&child, &self.reports)
             .map_err(|errno| Error::system("fork", "a worker", errno))?;
         self.serial += 1;
+        self.programs.insert(Pid(pid), start.program.clone());
         Ok((Pid(pid), socket))
     }
 
@@ -124,16 +149,190 @@ impl Launcher {
 
     /// What a child's report means.
     pub(super) fn failure(&self, report: Report) -> Error {
-        match report.step {
-            Step::Prepare => Error::system("prepare", "a worker", report.errno),
-            Step::Execute => exec::error(&self.program, report.errno),
+        match (report.step, self.programs.get(Pid(report.pid))) {
+            (Step::Execute, Some(program)) => exec::error(program, report.errno),
+            (Step::Prepare | Step::Execute, _) => {
+                Error::system("prepare", "a worker", report.errno)
+            }
+        }
+    }
+
+    /// A worker has ended: all its reports are read.
+    pub(super) fn ended(&mut self, pid: Pid) {
+        self.programs.remove(pid);
+    }
+}
+
+impl Starts {
+    fn add(&mut self, start: Start) {
+        self.0.retain(|known| known.generation != start.generation);
+        self.0.push(start);
+    }
+
+    /// But never the last one: whatever comes, workers can be started.
+    fn remove(&mut self, generation: Generation) {
+        if self.0.len() > 1 {
+            self.0.retain(|known| known.generation != generation);
+        }
+    }
+
+    /// Of an unknown generation: the newest.
+    fn of(&mut self, generation: Generation) -> Option<&mut Start> {
+        let known = self.0.iter().position(|start| start.generation == generation);
+        let place = known.or(self.0.len().checked_sub(1))?;
+        self.0.get_mut(place)
+    }
+}
+
+impl Start {
+    fn new(generation: Generation, mut launch: Launch) -> Result<Start, Error> {
+        let given = core::mem::take(&mut launch.environment);
+        let own_path = || std::env::var_os("PATH").map(OsStringExt::into_vec);
+        let path = given.get(b"PATH").map(<[u8]>::to_vec).or_else(own_path);
+        let program = find(&launch, path.as_deref())?;
+        let environment = environment(given);
+        Ok(Start { generation, launch, environment, path, program, is_fresh: true })
+    }
+
+    /// Before each worker: what an upgrade of the system replaced is found where it is now.
+    fn find_again(&mut self) -> Result<(), Error> {
+        if !core::mem::take(&mut self.is_fresh) {
+            self.program = find(&self.launch, self.path.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn wants_empty_input(&self, workers: u32) -> bool {
+        match self.launch.stdin {
+            Some(Stdin::Inherit) => false,
+            Some(Stdin::Null) => true,
+            None => workers > 1,
         }
     }
 }
 
-fn find(launch: &Launch, path: Option<&[u8]>) -> Result<CString, Error> {
+fn find(launch: &Launch, path: Option<&[u8]>) -> Result<Rc<CStr>, Error> {
     match launch.command.first() {
-        Some(command) => exec::find(command, path),
+        Some(command) => Ok(exec::find(command, path)?.into()),
         None => Err(Error::usage("COMMAND", "missing")),
+    }
+}
+
+/// What is fd3's to say is nobody else's: a worker's sockets and its slot are as fd3 tells them.
+fn environment(given: Environment) -> Vec<CString> {
+    let own = std::env::vars_os().map(|(name, value)| {
+        let mut variable = name.into_vec();
+        variable.push(b'=');
+        variable.append(&mut value.into_vec());
+        variable
+    });
+    // The environment's own strings have no NUL inside.
+    let mut all: Vec<CString> = own
+        .filter(|variable| given.get(env_file::name(variable)).is_none())
+        .filter_map(|variable| CString::new(variable).ok())
+        .collect();
+    all.append(&mut given.into_strings());
+    all.retain(|variable| may_pass_on(variable.to_bytes()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Errno, Kind};
+    use crate::protocol::activation::Protocol;
+
+    const ONE: Generation = Generation(1);
+    const TWO: Generation = Generation(2);
+    const THREE: Generation = Generation(3);
+
+    fn launch(command: &str, variables: &str) -> Launch {
+        let mut environment = Environment::default();
+        environment.add(variables.as_bytes()).expect("they are variables");
+        Launch {
+            command: vec![CString::new(command).expect("no NUL")],
+            environment,
+            protocols: vec![Protocol::Listen],
+            stdin: None,
+            parent_death: None,
+        }
+    }
+
+    fn launcher() -> Launcher {
+        Launcher::new(1, None, Reports::new(3).expect("there are pipes"), Pid(1))
+    }
+
+    fn program(launcher: &mut Launcher, generation: Generation) -> Option<String> {
+        let start = launcher.starts.of(generation)?;
+        Some(start.program.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn each_generation_has_its_own_until_it_is_forgotten() {
+        let mut launcher = launcher();
+        let is = |generation, expected: &str, launcher: &mut Launcher| {
+            assert_eq!(program(launcher, generation).as_deref(), Some(expected), "{generation}");
+        };
+        assert_eq!(program(&mut launcher, ONE), None);
+        launcher.load(ONE, launch("sh", "PATH=/nope:/bin")).expect("there is a shell");
+        launcher.load(TWO, launch("/bin/cat", "")).expect("there is a cat");
+        for (generation, expected) in [(ONE, "/bin/sh"), (TWO, "/bin/cat"), (THREE, "/bin/cat")] {
+            is(generation, expected, &mut launcher);
+        }
+        // What cannot be loaded changes nothing.
+        for (command, kind) in [
+            ("/nope", Kind::NotFound),
+            ("/etc/passwd", Kind::NotExecutable),
+            ("/", Kind::NotExecutable),
+        ] {
+            let error = launcher.load(TWO, launch(command, "")).expect_err("it cannot be executed");
+            assert_eq!(error.kind(), kind, "{command}");
+            is(TWO, "/bin/cat", &mut launcher);
+        }
+        // A rollback, and another attempt.
+        launcher.forget(TWO);
+        is(TWO, "/bin/sh", &mut launcher);
+        launcher.load(TWO, launch("/bin/ls", "")).expect("there is an ls");
+        launcher.load(TWO, launch("/bin/cat", "")).expect("there is a cat");
+        launcher.forget(ONE);
+        is(ONE, "/bin/cat", &mut launcher);
+        launcher.forget(THREE);
+        launcher.forget(TWO);
+        is(TWO, "/bin/cat", &mut launcher);
+    }
+
+    #[test]
+    fn a_report_is_of_its_workers_program_even_when_that_is_forgotten() {
+        let mut launcher = launcher();
+        let report = |step| Report { pid: 7, step, errno: Errno(libc::ETXTBSY) };
+        launcher.load(ONE, launch("/bin/sh", "")).expect("there is a shell");
+        launcher.load(TWO, launch("/bin/cat", "")).expect("there is a cat");
+        let cat = launcher.starts.of(TWO).expect("it is loaded").program.clone();
+        launcher.programs.insert(Pid(7), cat);
+        launcher.forget(TWO);
+        let said = launcher.failure(report(Step::Execute)).to_string();
+        assert_eq!(said, "cannot execute /bin/cat: text file busy");
+        let said = launcher.failure(report(Step::Prepare)).to_string();
+        assert_eq!(said, "cannot prepare a worker: text file busy");
+        launcher.ended(Pid(7));
+        assert!(launcher.programs.is_empty());
+    }
+
+    #[test]
+    fn given_variables_win_over_fd3s_own_and_never_over_what_it_tells() {
+        let given = "PATH=/bin\nNEW=\nLISTEN_FDS=9\nNOTIFY_SOCKET=x\nFD3_SLOT=9\nZ=1";
+        let start = Start::new(ONE, launch("sh", given)).expect("there is a shell");
+        let all: Vec<&[u8]> = start.environment.iter().map(|one| one.to_bytes()).collect();
+        let count = |name: &[u8]| all.iter().filter(|one| env_file::name(one) == name).count();
+        assert!(std::env::var_os("PATH").is_some_and(|own| own != "/bin"));
+        for variable in [&b"PATH=/bin"[..], b"NEW=", b"Z=1"] {
+            assert!(all.contains(&variable), "{}", variable.escape_ascii());
+            assert_eq!(count(env_file::name(variable)), 1, "{}", variable.escape_ascii());
+        }
+        for name in [&b"LISTEN_FDS"[..], b"NOTIFY_SOCKET", b"FD3_SLOT"] {
+            assert_eq!(count(name), 0, "{}", name.escape_ascii());
+        }
+        let own = std::env::vars_os().filter(|(name, _)| name != "PATH").count();
+        assert!(all.len() >= 3 && all.len() <= own + 3, "{} and {own}", all.len());
     }
 }

@@ -19,6 +19,7 @@ mod token;
 use self::children::HEARD_AT_ONCE;
 use self::launch::Launcher;
 use self::listeners::Listeners;
+use self::load::Loader;
 use self::log::Log;
 use self::token::Token;
 use crate::error::Errno;
@@ -37,6 +38,7 @@ pub(crate) struct EventLoop {
     epoll: Epoll,
     signals: SignalFd,
     launcher: Launcher,
+    loader: Loader,
     /// Gone once fd3 stops.
     listeners: Option<Listeners>,
     /// The workers' notify sockets.
@@ -122,7 +124,7 @@ impl EventLoop {
             Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
             Action::Signal { pid, signal, to } => self.send(pid, signal, to),
             Action::Load { generation } => return Some(self.load(generation)),
-            Action::Forget { generation } => self.forget(generation),
+            Action::Forget { generation } => self.launcher.forget(generation),
             Action::Answer { asker, outcome } => self.answer(asker, &outcome),
             Action::SignalLeftovers { group, signal } => {
                 return self.signal_leftovers(group, signal);

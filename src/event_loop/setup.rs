@@ -4,12 +4,13 @@
 use super::guard::watch;
 use super::launch::Launcher;
 use super::listeners::{Inherited, Listeners};
+use super::load::{Anew, Fixed, Loader};
 use super::log::Log;
 use super::token::Token;
 use super::{EventLoop, cpus, process};
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
-use crate::plan::{Plan, Stdin, WORKERS_MAX, Workers};
+use crate::plan::{Plan, WORKERS_MAX, Workers};
 use crate::protocol::activation::{self, FIRST_FD};
 use crate::protocol::address::{Address, Inherit};
 use crate::supervisor::{Actions, Supervisor};
@@ -17,15 +18,18 @@ use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fd;
 use crate::sys::signal::SignalFd;
 use crate::sys::spawn::Reports;
-use crate::units::Pid;
+use crate::units::{Generation, Pid};
 
 /// Descriptors of fd3's own, besides one a listener and one a worker, with some to spare.
 const OWN_DESCRIPTORS: u64 = 64;
+/// What the supervisor calls the workers that it begins with.
+const FIRST_GENERATION: Generation = Generation(1);
 
 impl EventLoop {
     /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
+    /// `anew` makes the plan of each reload.
     #[inline(never)]
-    pub(crate) fn set_up(plan: Plan) -> Result<EventLoop, Error> {
+    pub(crate) fn set_up(plan: Plan, anew: Anew) -> Result<EventLoop, Error> {
         let inherited = inherited();
         let adopted = adopted(&plan, &inherited)?;
         fd::close_inherited(&adopted);
@@ -35,22 +39,20 @@ impl EventLoop {
         let reserved = FIRST_FD + plan.listen.len() as i32;
         let wanted = OWN_DESCRIPTORS + 2 * plan.listen.len() as u64 + 2 * u64::from(workers);
         let limit = process::raise_descriptor_limit(wanted);
-        let stdin = match plan.launch.stdin {
-            Some(Stdin::Inherit) => None,
-            None if workers == 1 => None,
-            Some(Stdin::Null) | None => Some(fd::empty_input().map_err(cannot("stdin"))?),
-        };
         let reports = Reports::new(reserved).map_err(cannot("a pipe"))?;
-        let launcher = Launcher::new(plan.launch, stdin, limit, reports, own_pid)?;
+        let mut launcher = Launcher::new(workers, limit, reports, own_pid);
+        launcher.load(FIRST_GENERATION, plan.launch)?;
         let epoll = Epoll::new().map_err(cannot("an epoll"))?;
         let signals = SignalFd::new().map_err(cannot("a signalfd"))?;
         let supervisor = Supervisor::new(plan.rules, workers, process::seed());
+        let fixed = Fixed { listen: plan.listen, workers: plan.workers, log: plan.log };
         let mut service = EventLoop {
             supervisor,
             actions: Actions::new(),
             epoll,
             signals,
             launcher,
+            loader: Loader { anew, fixed },
             listeners: None,
             notify: PidMap::default(),
             log: Log::new(plan.log),
@@ -60,7 +62,7 @@ impl EventLoop {
             just_ready: None,
             finished: None,
         };
-        let mut listeners = Listeners::open(&plan.listen, &inherited)?;
+        let mut listeners = Listeners::open(&service.loader.fixed.listen, &inherited)?;
         adopted.iter().filter(|number| **number >= FIRST_FD).for_each(|n| fd::close_number(*n));
         let watched = make_way(&mut listeners, reserved)
             .and_then(|()| service.watch_all(&mut listeners).map_err(cannot("a watch")));

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod address;
 pub mod cpu_quota;
 pub mod duration;
+pub mod env_file;
 pub mod log_line;
 pub mod notify;
 pub mod passwd;

@@ -2,6 +2,7 @@
 
 use crate::error::Errno;
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -11,13 +12,50 @@ use rustix::io::read as read_some;
 const CHUNK: usize = 4096;
 /// How long a pipe's writer may be silent.
 const SILENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// How long to wait for a pipe's writer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    Some,
+    /// Who has others to look after does not wait.
+    None,
+}
+
+/// Whether the same can be read once more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Again {
+    Yes,
+    /// It is a pipe or the like: what it brought is gone.
+    No,
+}
 
 /// All bytes of the file, unless it is longer than `limit`: then EFBIG. ENODATA for a pipe that nobody
 /// writes to, ETIMEDOUT for one whose writer is silent: to wait for them for ever would be deaf to signals.
 pub fn read(path: impl rustix::path::Arg, limit: usize) -> Result<Vec<u8>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    read_open(open(path, flags, Mode::empty())?.as_fd(), limit, &SILENCE)
+    read_open(open(path, FLAGS, Mode::empty())?.as_fd(), limit, &SILENCE)
 }
+
+/// The same, of a file that is wanted more than once.
+pub fn read_first(
+    path: &CStr,
+    limit: usize,
+    patience: Patience,
+) -> Result<(Vec<u8>, Again), Errno> {
+    let file = open(path, FLAGS, Mode::empty())?;
+    let silence = match patience {
+        Patience::Some => &SILENCE,
+        Patience::None => &NO_TIME,
+    };
+    let bytes = read_open(file.as_fd(), limit, silence)?;
+    // By such a name it is another file once the descriptor is closed.
+    let is_ours = [&b"/dev/fd/"[..], b"/proc/"].iter().any(|one| path.to_bytes().starts_with(one));
+    let lasts = !is_ours && is(file.as_fd(), FileType::RegularFile);
+    Ok((bytes, if lasts { Again::Yes } else { Again::No }))
+}
+
+const FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Apart, so that there is one of it, whatever paths are made of.
 #[inline(never)]
@@ -29,7 +67,7 @@ fn read_open(file: BorrowedFd<'_>, limit: usize, patience: &Timespec) -> Result<
         let got = read_some(file, &mut bytes[len..]);
         bytes.truncate(len + *got.as_ref().unwrap_or(&0));
         match got {
-            Ok(0) if len == 0 && is_pipe(file) => return Err(Errno(libc::ENODATA)),
+            Ok(0) if len == 0 && is(file, FileType::Fifo) => return Err(Errno(libc::ENODATA)),
             Ok(0) => return Ok(bytes),
             Ok(_) if bytes.len() > limit => return Err(Errno(libc::EFBIG)),
             Ok(_) | Err(Code::INTR) => {}
@@ -44,8 +82,8 @@ fn read_open(file: BorrowedFd<'_>, limit: usize, patience: &Timespec) -> Result<
     }
 }
 
-fn is_pipe(file: BorrowedFd<'_>) -> bool {
-    fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+fn is(file: BorrowedFd<'_>, kind: FileType) -> bool {
+    fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
 }
 
 #[cfg(test)]
@@ -59,6 +97,25 @@ mod tests {
         assert!(passwd.starts_with(b"root:"));
         assert_eq!(read("/etc/passwd", 3), Err(Errno(libc::EFBIG)));
         assert_eq!(read("/nope", 3), Err(Errno(libc::ENOENT)));
+    }
+
+    #[test]
+    fn only_a_file_can_be_read_once_more() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("there are pipes");
+        let name = |fd: &dyn std::os::fd::AsRawFd| format!("/dev/fd/{}\0", fd.as_raw_fd());
+        let read = |name: &str| {
+            let path = CStr::from_bytes_with_nul(name.as_bytes()).expect("it ends with NUL");
+            read_first(path, 1 << 20, Patience::None)
+        };
+        assert_eq!(read("/etc/passwd\0").expect("every system has users").1, Again::Yes);
+        assert_eq!(read("/dev/null\0"), Ok((Vec::new(), Again::No)));
+        let file = open("/etc/passwd", FLAGS, Mode::empty()).expect("every system has users");
+        assert_eq!(read(&name(&file)).expect("it is open").1, Again::No);
+        rustix::io::write(&writer, b"some").expect("there is room");
+        assert_eq!(read(&name(&reader)), Err(Errno(libc::ETIMEDOUT)));
+        rustix::io::write(&writer, b"all").expect("there is room");
+        drop(writer);
+        assert_eq!(read(&name(&reader)), Ok((b"all".to_vec(), Again::No)));
     }
 
     #[test]

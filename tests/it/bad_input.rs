@@ -94,6 +94,7 @@ const ROWS: &[Row] = &[
     row("drain-timeout", "DURATION|none", "1s", &["", "x", "-1s", "367d", "None"], |_| {
         format!("accepted: {TIME}, or none")
     }),
+    row("env-file", "FILE", "", &[], |_| String::new()),
     row("stdin", "inherit|null", "null", &["", "x", "/dev/null"], |_| {
         "accepted: inherit, null".into()
     }),
@@ -333,6 +334,7 @@ fn whatever_bytes_are_typed_the_answer_is_one_line() {
             &["run", "--on"],
             &["run", "--protocol"],
             &["run", "--config"],
+            &["run", "--env-file"],
             &["run", "--restart", "never", "--"],
         ] {
             let mut fd3 = command(crate::harness::FD3);
