@@ -5,7 +5,7 @@ use super::{EventLoop, Token, process, signal};
 use crate::protocol::notify::{self, Notice};
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
-use crate::sys::notify::{Datagram, NotifySocket};
+use crate::sys::notify::{Datagram, Descriptors, NotifySocket};
 use crate::sys::wait::{self, Ended, How};
 use crate::units::{Generation, Pid, Signal, SlotId};
 
@@ -59,13 +59,14 @@ impl EventLoop {
                 continue;
             };
             if let Some(notice) = notify::parse(&datagram.text) {
-                self.heed(pid, notice);
+                self.heed(pid, notice, datagram.descriptors);
             }
         }
     }
 
-    /// Each word has its place here. This version acts on READY=1 and takes note of STATUS=.
-    fn heed(&mut self, pid: Pid, notice: Notice<'_>) {
+    /// Each word has its place here. This version acts on READY=1, takes note of STATUS=, and stores no
+    /// descriptors: what a worker sends to be kept is closed, as with a systemd that was not told to.
+    fn heed(&mut self, pid: Pid, notice: Notice<'_>, descriptors: Descriptors) {
         let Notice {
             ready,
             reloading: _,
@@ -78,6 +79,7 @@ impl EventLoop {
             errno: _,
             store: _,
         } = notice;
+        drop(descriptors);
         if let (Some(raw), Some(heard)) = (status, self.notify.get_mut(pid)) {
             notify::write_status(raw, &mut heard.status);
         }
