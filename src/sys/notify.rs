@@ -1,7 +1,7 @@
 //! The receiving end of sd_notify(3): one datagram socket for each worker.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::sockopt::{set_socket_linger, set_socket_passcred, socket_linger};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::error::Errno;
@@ -33,6 +33,18 @@ pub struct Datagram {
 /// What somebody sent; closed when dropped.
 #[derive(Debug, Default)]
 pub struct Descriptors(Vec<OwnedFd>);
+
+impl Drop for Descriptors {
+    /// To close the last descriptor of a connection takes as long as its SO_LINGER says, which whoever sent
+    /// it chose; but we have others to look after.
+    fn drop(&mut self) {
+        for fd in &self.0 {
+            if socket_linger(fd).is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
+                let _ = set_socket_linger(fd, None);
+            }
+        }
+    }
+}
 
 impl NotifySocket {
     pub fn new() -> Result<NotifySocket, Errno> {

@@ -142,6 +142,28 @@ while True:
     assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
 }
 
+/// To close the last descriptor of a connection with SO_LINGER takes until all is sent, or as long as it says.
+#[test]
+fn a_connection_that_lingers_keeps_nobody_waiting() {
+    let does = "
+import struct
+listener = socket.create_server(('127.0.0.1', 0))
+connection = socket.create_connection(listener.getsockname())
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 3600))
+connection.setblocking(False)
+try:
+    while True: connection.send(b'x' * 65536)
+except BlockingIOError: pass
+os.kill(os.getppid(), signal.SIGSTOP)
+say(b'FDSTORE=1', [connection.fileno()])
+os.close(connection.detach())
+os.kill(os.getppid(), signal.SIGCONT)
+barrier(); say(b'READY=1')";
+    let mut fd3 = start(&["--ready", "notify"], does);
+    fd3.ready(1);
+    assert_eq!(fd3.stop(), 0);
+}
+
 /// Its PID is 0 for fd3, and root's word would count.
 #[test]
 fn who_is_outside_of_the_pid_namespace_speaks_for_nobody() {
