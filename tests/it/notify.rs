@@ -259,6 +259,22 @@ say(b'READY=1'); tell('sent'); os._exit(0)";
 }
 
 #[test]
+fn an_order_does_not_wait_until_all_is_heard() {
+    let does = "
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(100): say(b'STATUS=x')
+say(b'READY=1'); tell('sent')";
+    let Some(mut fd3) = start_with_long_queues(&[], does) else { return };
+    fd3.line("sent");
+    fd3.signal(libc::SIGTERM);
+    kill(fd3.pid(), libc::SIGCONT);
+    assert_eq!(fd3.exit(), 0);
+    let log = fd3.log();
+    let place = |text| log.find(text).unwrap_or(log.len());
+    assert!(place("stopping") < place("worker ready"), "{log}");
+}
+
+#[test]
 fn a_worker_that_changed_its_user_is_still_heard() {
     if !is_root() {
         return skip("only root can become another user");
