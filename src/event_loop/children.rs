@@ -2,10 +2,10 @@
 //! else's orphans on the way.
 
 use super::{EventLoop, Token, process, signal};
-use crate::protocol::notify;
+use crate::protocol::notify::{self, Notice};
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
-use crate::sys::notify::Datagram;
+use crate::sys::notify::{Datagram, Descriptors, NotifySocket};
 use crate::sys::wait::{self, Ended, How};
 use crate::units::{Generation, Pid, Signal, SlotId};
 
@@ -17,6 +17,13 @@ pub(super) const HEARD_AT_ONCE: usize = 16;
 /// systemd gives 512), so that its last words are among them.
 const HEARD_AT_LAST: usize = 1024;
 
+/// How a worker is heard, and what it last said of itself.
+pub(super) struct Heard {
+    socket: NotifySocket,
+    /// Its STATUS=: one line of at most `STATUS_MAX` bytes, empty if there is none.
+    pub(super) status: String,
+}
+
 impl EventLoop {
     pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
         let listeners = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
@@ -27,7 +34,7 @@ impl EventLoop {
                 if let Err(errno) = self.epoll.add(socket.fd(), token, Interest::IN) {
                     self.log.cannot_hear(slot, pid, errno);
                 }
-                self.notify.insert(pid, socket);
+                self.notify.insert(pid, Heard { socket, status: String::new() });
                 Event::Spawned { slot, pid }
             }
         }
@@ -41,17 +48,43 @@ impl EventLoop {
         }
     }
 
-    /// What a worker says.
+    /// What a worker says, in the order in which it said it. A datagram's descriptors are closed before the
+    /// next one is read, and whoever sent BARRIER=1 learns from this that all it said before was heeded.
     pub(super) fn read_notices(&mut self, pid: Pid, most: usize) {
         for _ in 0..most {
-            let Some(datagram) = self.notify.get(pid).and_then(|socket| socket.next()) else {
+            let Some(datagram) = self.notify.get(pid).and_then(|heard| heard.socket.next()) else {
                 return;
             };
-            let counts = datagram.filter(|datagram| counts(datagram, pid));
-            let notice = counts.and_then(|datagram| notify::parse(&datagram.text));
-            if notice.is_some_and(|notice| notice.ready) {
-                self.tell(Event::Ready { pid });
+            let Some(datagram) = datagram.filter(|datagram| counts(datagram, pid)) else {
+                continue;
+            };
+            if let Some(notice) = notify::parse(&datagram.text) {
+                self.heed(pid, notice, datagram.descriptors);
             }
+        }
+    }
+
+    /// Each word has its place here. This version acts on READY=1, takes note of STATUS=, and stores no
+    /// descriptors: what a worker sends to be kept is closed, as with a systemd that was not told to.
+    fn heed(&mut self, pid: Pid, notice: Notice<'_>, descriptors: Descriptors) {
+        let Notice {
+            ready,
+            reloading: _,
+            monotonic_usec: _,
+            stopping: _,
+            status,
+            watchdog: _,
+            watchdog_usec: _,
+            extend_timeout_usec: _,
+            errno: _,
+            store: _,
+        } = notice;
+        drop(descriptors);
+        if let (Some(raw), Some(heard)) = (status, self.notify.get_mut(pid)) {
+            notify::write_status(raw, &mut heard.status);
+        }
+        if ready {
+            self.tell(Event::Ready { pid });
         }
     }
 
@@ -79,9 +112,9 @@ impl EventLoop {
             self.read_reports();
             self.launcher.ended(pid);
             self.read_notices(pid, HEARD_AT_LAST);
-            if let Some(socket) = self.notify.remove(pid) {
+            if let Some(heard) = self.notify.remove(pid) {
                 // A child that hangs before its exec may still hold a copy, which epoll would go on watching.
-                let _ = self.epoll.delete(socket.fd());
+                let _ = self.epoll.delete(heard.socket.fd());
             }
             let status = match ended.how {
                 How::Exited(code) => Status::Exited(code),

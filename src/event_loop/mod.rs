@@ -16,7 +16,7 @@ mod log;
 mod setup;
 mod token;
 
-use self::children::HEARD_AT_ONCE;
+use self::children::{HEARD_AT_ONCE, Heard};
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::load::Loader;
@@ -26,7 +26,6 @@ use crate::error::Errno;
 use crate::pid_map::PidMap;
 use crate::supervisor::{Action, Actions, Event, Fact, Sender, Supervisor, Target};
 use crate::sys::epoll::Epoll;
-use crate::sys::notify::NotifySocket;
 use crate::sys::signal::{Received, SignalFd};
 use crate::sys::{clock, process, signal};
 use crate::units::{Millis, Pid, Signal};
@@ -41,8 +40,8 @@ pub(crate) struct EventLoop {
     loader: Loader,
     /// Gone once fd3 stops.
     listeners: Option<Listeners>,
-    /// The workers' notify sockets.
-    notify: PidMap<NotifySocket>,
+    /// What the workers say by sd_notify(3).
+    notify: PidMap<Heard>,
     log: Log,
     own_pid: Pid,
     /// Children may have ended that nobody looked at yet.

@@ -1,21 +1,16 @@
 //! The receiving end of sd_notify(3): one datagram socket for each worker.
 
-use core::mem::MaybeUninit;
-use std::io::IoSliceMut;
-
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::net::sockopt::set_socket_passcred;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SocketAddrUnix, SocketFlags, SocketType,
-};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::net::sockopt::{set_socket_linger, set_socket_passcred, socket_linger};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::error::Errno;
 
 /// The longest datagram that counts; systemd's limit, too.
 pub const DATAGRAM_MAX: usize = 4096;
-/// The most descriptors that the kernel passes at once (SCM_MAX_FD).
-const DESCRIPTORS_MAX: usize = 253;
+/// Room for all that the kernel adds to a datagram: who sent it, and as many descriptors as it passes at
+/// once (SCM_MAX_FD).
+const CONTROL_MAX: usize = rustix::cmsg_space!(ScmRights(253), ScmCredentials(1));
 
 /// A socket with an address of its own, so that a datagram is known by where it was sent, not by a PID
 /// that may be gone.
@@ -25,13 +20,30 @@ pub struct NotifySocket {
     address: String,
 }
 
-/// One datagram. Descriptors that came with it are closed: that is the answer to BARRIER=1.
+/// One datagram. To drop it closes what came with it.
 #[derive(Debug)]
 pub struct Datagram {
     pub text: Vec<u8>,
     /// Who sent it, and its user, as the kernel saw it.
     pub pid: i32,
     pub user: u32,
+    pub descriptors: Descriptors,
+}
+
+/// What somebody sent; closed when dropped.
+#[derive(Debug, Default)]
+pub struct Descriptors(Vec<OwnedFd>);
+
+impl Drop for Descriptors {
+    /// To close the last descriptor of a connection takes as long as its SO_LINGER says, which whoever sent
+    /// it chose; but we have others to look after.
+    fn drop(&mut self) {
+        for fd in &self.0 {
+            if socket_linger(fd).is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
+                let _ = set_socket_linger(fd, None);
+            }
+        }
+    }
 }
 
 impl NotifySocket {
@@ -56,36 +68,84 @@ impl NotifySocket {
         self.fd.as_fd()
     }
 
-    /// The next datagram. `Some(None)` is one that does not count: too long, or from nobody.
+    /// The next datagram. `Some(None)` is one that does not count, whose descriptors are closed: too long,
+    /// with more descriptors than we may have open, or from nobody.
     pub fn next(&self) -> Option<Option<Datagram>> {
-        let mut text = [0_u8; DATAGRAM_MAX];
-        let mut space = [MaybeUninit::uninit();
-            rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = loop {
-            let mut parts = [IoSliceMut::new(&mut text)];
-            match rustix::net::recvmsg(&self.fd, &mut parts, &mut control, flags) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(received) => break received,
-                Err(_) => return None,
-            }
-        };
-        let mut sender = None;
-        for message in control.drain() {
-            match message {
-                RecvAncillaryMessage::ScmCredentials(seen) => {
-                    sender = Some((seen.pid.as_raw_nonzero().get(), seen.uid.as_raw()));
-                }
-                // Dropped, and with that closed, one by one.
-                RecvAncillaryMessage::ScmRights(descriptors) => descriptors.for_each(drop),
-                _ => {}
-            }
-        }
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        let mut text = [0; DATAGRAM_MAX];
+        let mut control = Control([0; CONTROL_MAX]);
+        let received = self.receive(&mut text, &mut control)?;
+        let attached = attached(control.0.get(..received.control).unwrap_or_default());
+        if received.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
             return Some(None);
         }
-        let text = text.get(..received.bytes).unwrap_or_default();
-        Some(sender.map(|(pid, user)| Datagram { text: text.to_vec(), pid, user }))
+        let text = text.get(..received.text).unwrap_or_default().to_vec();
+        let Attached { sender, descriptors } = attached;
+        Some(sender.map(|(pid, user)| Datagram { text, pid, user, descriptors }))
     }
+
+    // Not the same width everywhere.
+    #[allow(clippy::unnecessary_cast)]
+    fn receive(&self, text: &mut [u8], control: &mut Control) -> Option<Received> {
+        let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
+        // SAFETY: all zeros is a msghdr without buffers.
+        let mut header: libc::msghdr = unsafe { core::mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_MAX as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        // SAFETY: the header and the buffers that it names outlive the call.
+        let result = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut header, flags) };
+        // Not even EINTR is worth another try: the call does not wait.
+        let text = usize::try_from(result).ok()?;
+        Some(Received { text, control: header.msg_controllen as usize, flags: header.msg_flags })
+    }
+}
+
+/// Aligned as the kernel wants it.
+#[repr(align(8))]
+struct Control([u8; CONTROL_MAX]);
+
+/// How many bytes recvmsg(2) wrote into either buffer, and what it says of them.
+struct Received {
+    text: usize,
+    control: usize,
+    flags: i32,
+}
+
+/// What came with a datagram.
+#[derive(Default)]
+struct Attached {
+    /// PID and user.
+    sender: Option<(i32, u32)>,
+    descriptors: Descriptors,
+}
+
+/// By contract `control` is what the kernel just wrote, and nobody has looked at it yet. Read by hand (as
+/// cmsg(3) describes it), for rustix takes it for granted that a sender has a PID: one in a PID namespace
+/// that we cannot see into has 0, and is nobody.
+fn attached(mut control: &[u8]) -> Attached {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let mut attached = Attached::default();
+    while let Some(length) = control.first_chunk().map(|bytes| usize::from_ne_bytes(*bytes)) {
+        let length = length.min(control.len()).max(HEADER);
+        let content = control.get(HEADER..length).unwrap_or_default();
+        let level = int(control, size_of::<usize>());
+        let kind = int(control, size_of::<usize>() + size_of::<i32>());
+        if (level, kind) == (Some(libc::SOL_SOCKET), Some(libc::SCM_RIGHTS)) {
+            for number in content.chunks_exact(size_of::<i32>()).filter_map(|four| int(four, 0)) {
+                // SAFETY: by contract the kernel just opened it for us, and nobody else owns it.
+                attached.descriptors.0.push(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+        } else if (level, kind) == (Some(libc::SOL_SOCKET), Some(libc::SCM_CREDENTIALS)) {
+            let pid = int(content, 0).filter(|pid| *pid > 0);
+            attached.sender = pid.zip(int(content, size_of::<i32>()).map(|user| user as u32));
+        }
+        control = control.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+    }
+    attached
+}
+
+fn int(bytes: &[u8], place: usize) -> Option<i32> {
+    bytes.get(place..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes))
 }

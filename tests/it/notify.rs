@@ -8,7 +8,7 @@ use crate::guard::ticks_in_a_second;
 use crate::harness::{FD3, Fd3, Folder, command, field, kill, run, until};
 use crate::world::{NOBODY, can_unshare, is_root, python, skip};
 
-/// Sends whatever argv[1] does with `say(text, fds)` and `barrier()`, then waits.
+/// Does what argv[1] says with `say(text, fds)`, `closed(text, n)` and `barrier()`, then waits.
 const WORKER: &str = "
 import array, os, select, signal, socket, sys
 address = os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1)
@@ -17,13 +17,16 @@ def say(text, fds=[]):
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
     to.sendmsg([text], rights, 0, address)
 def tell(text): os.write(1, text.encode() + b'\\n')
-def barrier():
+def closed(text, n):
     r, w = os.pipe()
-    say(b'BARRIER=1', [w])
+    say(text, [w] * n)
     os.close(w)
     # Closed over there: hung up here.
-    assert select.select([r], [], [], 30)[0] and os.read(r, 1) == b''
+    poll = select.poll()
+    poll.register(r, select.POLLIN)
+    assert poll.poll(30000) == [(r, select.POLLHUP)], (text, n)
     os.close(r)
+def barrier(): closed(b'BARRIER=1', 1)
 exec(sys.argv[1])
 while True: signal.pause()
 ";
@@ -64,7 +67,7 @@ fn another_user_speaks_for_nobody() {
         "
 if not os.fork():
     os.setgid({NOBODY}); os.setuid({NOBODY})
-    say(b'READY=1')
+    say(b'READY=1'); closed(b'READY=1', 253)
     tell('sent'); os._exit(0)
 os.wait(); barrier(); tell('heard')"
     );
@@ -103,14 +106,98 @@ barrier(); tell('all sent')";
 }
 
 #[test]
-fn what_is_no_message_says_nothing() {
+fn descriptors_are_closed_whatever_comes_with_them() {
     let does = "
-for text in [b'', b'\\0', b'\\n' * 4096, b'READY=1\\0READY=1', b'READY=1\\n\\xff', b'READY=1\\n' * 600,
+for text in [b'BARRIER=1', b'BARRIER=1\\n', b'BARRIER=1\\nX=1', b'FDSTORE=1',
+        b'FDSTORE=1\\nFDNAME=a\\nFDPOLL=0', b'FDSTOREREMOVE=1\\nFDNAME=a', b'X=1', b'', b'\\0\\0',
+        b'\\xff', b'x' * 4096, b'x' * 4097, b'x' * 50000]:
+    for n in [1, 2, 252, 253]: closed(text, n)
+say(b'READY=1')";
+    let fd3 = start(&["--ready", "notify"], does);
+    fd3.ready(1);
+}
+
+#[test]
+fn descriptors_that_there_is_no_room_for_do_no_harm() {
+    let does = "
+signal.pthread_sigmask(0, [10])
+n = os.open('/dev/null', 0)
+tell('up')
+while True:
+    signal.sigwait([10])
+    say(b'READY=1', [n] * 253); closed(b'READY=1', 253); barrier(); tell('sent')";
+    let fd3 = start(&["--ready", "notify"], does);
+    fd3.line("up");
+    let before = open_descriptors(&fd3);
+    // None at all, and some of those that are sent.
+    for (nth, limit) in [0, before + 20].into_iter().enumerate() {
+        let pid = fd3.pid().to_string();
+        let limited =
+            command("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).output();
+        assert!(limited.expect("prlimit starts").status.success());
+        kill(fd3.worker(0), libc::SIGUSR1);
+        fd3.nth_line("sent", nth);
+        assert_eq!(open_descriptors(&fd3), before);
+    }
+    assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
+}
+
+/// To close the last descriptor of a connection with SO_LINGER takes until all is sent, or as long as it says.
+#[test]
+fn a_connection_that_lingers_keeps_nobody_waiting() {
+    let does = "
+import struct
+listener = socket.create_server(('127.0.0.1', 0))
+connection = socket.create_connection(listener.getsockname())
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 3600))
+connection.setblocking(False)
+try:
+    while True: connection.send(b'x' * 65536)
+except BlockingIOError: pass
+os.kill(os.getppid(), signal.SIGSTOP)
+say(b'FDSTORE=1', [connection.fileno()])
+os.close(connection.detach())
+os.kill(os.getppid(), signal.SIGCONT)
+barrier(); say(b'READY=1')";
+    let mut fd3 = start(&["--ready", "notify"], does);
+    fd3.ready(1);
+    assert_eq!(fd3.stop(), 0);
+}
+
+/// Its PID is 0 for fd3, and root's word would count.
+#[test]
+fn who_is_outside_of_the_pid_namespace_speaks_for_nobody() {
+    if !can_unshare(&["--pid", "--fork"]) {
+        return;
+    }
+    let mut unshare = command("unshare");
+    unshare.args(["--pid", "--fork", "--kill-child", FD3, "run", "-v", "--ready", "notify", "--"]);
+    unshare.args([python(), "-I", "-c", WORKER, "tell('at to=' + os.environ['NOTIFY_SOCKET'])"]);
+    let fd3 = Fd3::start(unshare);
+    let told = fd3.line("at to=@");
+    let mut outside = command(python());
+    outside.args([
+        "-I",
+        "-c",
+        WORKER,
+        "say(b'READY=1'); barrier(); closed(b'READY=1', 253); sys.exit()",
+    ]);
+    outside.env("NOTIFY_SOCKET", field(&told, "to"));
+    let output = outside.output().expect("python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
+}
+
+#[test]
+fn what_makes_no_sense_says_nothing_and_spoils_nothing() {
+    let does = "
+for text in [b'', b'\\0', b'\\n' * 4096, b'READY=1\\0READY=1', b'READY=1\\n' * 600,
         b'READY = 1', b'ready=1', b'READY=1 ', b' READY=1', b'READY=', b'=1', b'READY=1' + b'x' * 4096,
-        b'A' * 200000]:
+        b'READY=1\\nSTOPPING=1', b'READY=1\\nBARRIER=1', b'RELOADING=1', b'A' * 200000]:
     try: say(text)
     except OSError as e: assert e.errno == 90, e
-barrier(); tell('told'); signal.sigwait([10]); say(b'READY=1')";
+barrier(); tell('told'); signal.sigwait([10])
+say(b'=\\nSTATUS=\\xff\\x1b[2J\\nWATCHDOG_USEC=1e9\\nERRNO=-1\\nFDSTOREREMOVE=1\\nREADY=1\\nMAINPID=1')";
     let fd3 = start(&["--ready", "notify"], &format!("signal.pthread_sigmask(0, [10]){does}"));
     fd3.line("told");
     assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
@@ -141,21 +228,26 @@ fn a_signal_from_the_worker_says_ready_where_asked_to() {
     assert_eq!(fd3.stop(), 0);
 }
 
-/// systemd lets 512 datagrams wait at a socket.
-#[test]
-fn the_last_words_of_a_worker_count_however_many_came_before() {
+/// Starts fd3 where 512 datagrams may wait at a socket, as systemd has it.
+fn start_with_long_queues(words: &[&str], does: &str) -> Option<Fd3> {
     if !can_unshare(&["--net"]) {
-        return;
+        return None;
     }
-    let does = "
-os.kill(os.getppid(), signal.SIGSTOP)
-for _ in range(100): say(b'STATUS=x')
-say(b'READY=1'); tell('sent'); os._exit(0)";
     let script = "echo 512 >/proc/sys/net/unix/max_dgram_qlen; exec \"$0\" \"$@\"";
     let mut unshare = command("unshare");
     unshare.args(["--net", "sh", "-c", script, FD3, "run", "-v", "--ready", "notify"]);
-    unshare.args(["--restart", "never", "--", python(), "-I", "-c", WORKER, does]);
-    let mut fd3 = Fd3::start(unshare);
+    unshare.args(words).args(["--", python(), "-I", "-c", WORKER, does]);
+    Some(Fd3::start(unshare))
+}
+
+#[test]
+fn the_last_words_of_a_worker_count_however_many_came_before() {
+    let does = "
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(100): say(b'STATUS=x')
+say(b'x' * 4097)
+say(b'READY=1'); tell('sent'); os._exit(0)";
+    let Some(mut fd3) = start_with_long_queues(&["--restart", "never"], does) else { return };
     fd3.line("sent");
     let stat = format!("/proc/{}/stat", fd3.worker(0));
     until("it has ended", || {
@@ -164,6 +256,22 @@ say(b'READY=1'); tell('sent'); os._exit(0)";
     kill(fd3.pid(), libc::SIGCONT);
     assert_eq!(fd3.exit(), 0);
     assert_eq!(field(&fd3.line("worker ready"), "pid"), fd3.worker(0).to_string());
+}
+
+#[test]
+fn an_order_does_not_wait_until_all_is_heard() {
+    let does = "
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(100): say(b'STATUS=x')
+say(b'READY=1'); tell('sent')";
+    let Some(mut fd3) = start_with_long_queues(&[], does) else { return };
+    fd3.line("sent");
+    fd3.signal(libc::SIGTERM);
+    kill(fd3.pid(), libc::SIGCONT);
+    assert_eq!(fd3.exit(), 0);
+    let log = fd3.log();
+    let place = |text| log.find(text).unwrap_or(log.len());
+    assert!(place("stopping") < place("worker ready"), "{log}");
 }
 
 #[test]
