@@ -160,6 +160,8 @@ pub struct Launch {
     pub protocols: Protocols,
     /// `None`: inherited by a single worker, null for several.
     pub stdin: Option<Stdin>,
+    /// How often a worker is to say WATCHDOG=1.
+    pub watchdog: Option<Millis>,
     /// What a worker gets when fd3 dies.
     pub parent_death: Option<Signal>,
 }

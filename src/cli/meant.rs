@@ -59,6 +59,7 @@ fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
         environment: Environment::default(),
         protocols: or(typed, "protocol", vec![Protocol::Listen], protocols)?,
         stdin: or(typed, "stdin", None, stdin)?,
+        watchdog: or(typed, "watchdog", None, watchdog)?,
         parent_death: or(typed, "parent-death", Some(Signal(libc::SIGTERM)), parent_death)?,
     })
 }

@@ -2,12 +2,12 @@
 //! else's orphans on the way.
 
 use super::{EventLoop, Token, process, signal};
-use crate::protocol::notify::{self, Notice};
+use crate::protocol::notify::{self, Notice, Watchdog};
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
 use crate::sys::notify::{Datagram, Descriptors, NotifySocket};
 use crate::sys::wait::{self, Ended, How};
-use crate::units::{Generation, Pid, Signal, SlotId};
+use crate::units::{Generation, Millis, Pid, Signal, SlotId};
 
 /// Children looked after in one turn; a flood of orphans must not keep signals waiting.
 const REAPED_AT_ONCE: usize = 64;
@@ -64,18 +64,19 @@ impl EventLoop {
         }
     }
 
-    /// Each word has its place here. This version acts on READY=1, takes note of STATUS=, and stores no
-    /// descriptors: what a worker sends to be kept is closed, as with a systemd that was not told to.
+    /// Each word has its place here. RELOADING=1 and ERRNO= are for those who look at the worker, of whom this
+    /// version knows none; and it stores no descriptors: what a worker sends to be kept is closed, as with
+    /// a systemd that was not told to.
     fn heed(&mut self, pid: Pid, notice: Notice<'_>, descriptors: Descriptors) {
         let Notice {
             ready,
             reloading: _,
             monotonic_usec: _,
-            stopping: _,
+            stopping,
             status,
-            watchdog: _,
+            watchdog,
             watchdog_usec: _,
-            extend_timeout_usec: _,
+            extend_timeout_usec,
             errno: _,
             store: _,
         } = notice;
@@ -85,6 +86,17 @@ impl EventLoop {
         }
         if ready {
             self.tell(Event::Ready { pid });
+        }
+        if let Some(usec) = extend_timeout_usec {
+            self.tell(Event::MoreTime { pid, by: Millis(usec.div_ceil(1_000)) });
+        }
+        match watchdog {
+            Some(Watchdog::Alive) => self.tell(Event::Well { pid }),
+            Some(Watchdog::Trigger) => self.tell(Event::Hangs { pid }),
+            None => {}
+        }
+        if stopping {
+            self.tell(Event::Stops { pid });
         }
     }
 

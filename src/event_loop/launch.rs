@@ -112,6 +112,10 @@ impl Launcher {
             .collect();
         let mut variables = variables(&start.launch.protocols, &told, worker);
         variables.set.push(format!("NOTIFY_SOCKET={}", socket.address()));
+        if let Some(limit) = start.launch.watchdog {
+            variables.set.push(format!("WATCHDOG_USEC={}", limit.0.saturating_mul(1_000)));
+            variables.own_pid.push("WATCHDOG_PID");
+        }
         // None has a NUL inside: an address or a name that has one is refused on the command line.
         let added: Vec<CString> =
             variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
@@ -254,6 +258,7 @@ mod tests {
             environment,
             protocols: vec![Protocol::Listen],
             stdin: None,
+            watchdog: None,
             parent_death: None,
         }
     }
