@@ -160,6 +160,15 @@ pub(super) const RUN: &[Opt] = &[
             "  --listen and --on too, replaces all such lines of the file",
         ),
     ),
+    opt(
+        "control",
+        None,
+        Some("ADDR|none"),
+        concat!(
+            "where fd3 reload finds this fd3 (unix:@fd3/PID): unix:@NAME,\n",
+            "  unix:/path with or without ,mode=OCTAL (0600), none",
+        ),
+    ),
     opt("log", None, Some("text|json"), "how log lines on stderr look (text)"),
     opt("quiet", Some('q'), None, "log errors only"),
     opt("verbose", Some('v'), None, "log every start, readiness, exit and stop"),

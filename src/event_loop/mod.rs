@@ -17,6 +17,7 @@ mod setup;
 mod token;
 
 use self::children::HEARD_AT_ONCE;
+use self::control::Control;
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::log::Log;
@@ -41,6 +42,7 @@ pub(crate) struct EventLoop {
     listeners: Option<Listeners>,
     /// The workers' notify sockets.
     notify: PidMap<NotifySocket>,
+    control: Option<Control>,
     log: Log,
     own_pid: Pid,
     /// Children may have ended that nobody looked at yet.
@@ -65,6 +67,7 @@ impl EventLoop {
             self.turn(&due);
         }
         self.close_listeners();
+        self.close_control();
         self.finished.unwrap_or(EXIT_OWN_FAILURE)
     }
 
@@ -97,6 +100,7 @@ impl EventLoop {
         if due.iter().any(|token| matches!(token, Token::Listener(_) | Token::Paths)) {
             self.guard_listeners();
         }
+        self.hear_clients(due);
         if self.supervisor.deadline().is_some_and(|at| at <= now()) {
             self.tell(Event::TimePassed);
         }

@@ -53,6 +53,7 @@ impl EventLoop {
             launcher,
             listeners: None,
             notify: PidMap::default(),
+            control: None,
             log: Log::new(plan.log),
             own_pid,
             // Whoever became us may have left some.
@@ -65,6 +66,10 @@ impl EventLoop {
         if let Err(errno) = service.watch_all(&mut listeners) {
             listeners.close();
             return Err(cannot("a watch")(errno));
+        }
+        if let Err(error) = service.open_control(&plan.control, reserved) {
+            listeners.close();
+            return Err(error);
         }
         service.log.listening(&listeners);
         service.listeners = Some(listeners);
