@@ -175,6 +175,14 @@ pub(super) const RUN: &[Opt] = &[
     opt("help", Some('h'), None, "show this"),
 ];
 
+/// Of `fd3 reload`.
+pub(super) const RELOAD: &[Opt] = &[
+    opt("pid", None, Some("PID"), "which fd3 (the only one)"),
+    opt("control", None, Some("ADDR"), "the --control of that fd3: unix:/path, unix:@NAME"),
+    opt("no-wait", None, None, "only ask for it, and don't wait for what comes of it"),
+    opt("help", Some('h'), None, "show this"),
+];
+
 /// The option of this long name.
 pub(super) fn by_long(table: &'static [Opt], long: &str) -> Option<&'static Opt> {
     table.iter().find(|opt| opt.long == long)

@@ -1,13 +1,19 @@
 //! Connections within this machine (unix(7), SOCK_STREAM): taken, made, and who is at the other end.
 
 use core::mem::size_of;
+use core::time::Duration;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno as Code;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{SendFlags, SocketFlags};
 
 use super::checked;
+use super::socket::{self, Kind, Name};
 use crate::error::Errno;
+
+/// How long a listener may leave its queue full before it counts as dead.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who is at the other end, as the kernel saw it: at connect(2) for a client, at listen(2) for a server.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +33,14 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Blocking, as are reads of what it returns.
+pub fn connect(name: &Name) -> Result<OwnedFd, Errno> {
+    let fd = socket::open(name, Kind::Stream)?;
+    set_socket_timeout(&fd, Timeout::Send, Some(PATIENCE))?;
+    rustix::net::connect(&fd, &socket::encode(name)?)?;
+    Ok(fd)
 }
 
 /// By libc, as rustix takes it for granted that a peer has a PID here.

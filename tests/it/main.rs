@@ -5,6 +5,7 @@ mod auto;
 mod bad_input;
 mod bad_start;
 mod config;
+mod control;
 mod descriptors;
 mod example;
 mod guard;
