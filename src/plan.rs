@@ -1,6 +1,7 @@
 //! What the operator asked for, valid by construction. Pure; `cli` makes it, everything else reads it.
 #![forbid(unsafe_code)]
 
+use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 
@@ -27,6 +28,16 @@ pub struct Plan {
     pub rules: Rules,
     pub launch: Launch,
     pub log: LogPlan,
+    pub control: Control,
+}
+
+/// Where orders are heard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Control {
+    /// At an abstract name that clients find by themselves.
+    Automatic,
+    At(Box<Listen>),
+    Nowhere,
 }
 
 /// How many slots there are.

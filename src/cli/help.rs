@@ -1,12 +1,13 @@
 //! The help texts. Written to stdout when asked for, never otherwise.
 
-use super::options::{Opt, RUN};
+use super::options::{Opt, RELOAD, RUN};
 
 const OVERVIEW: &str = "\
 fd3 holds listening sockets, hands them to a program on fd 3, and keeps that
 program running.
 
   fd3 run [OPTIONS] [--] COMMAND [ARG]...   bind, start workers, supervise
+  fd3 reload [OPTIONS]                      replace all workers of a running fd3
   fd3 help [COMMAND]                        show this, or a command's options
   fd3 version                               show the version
 
@@ -33,6 +34,22 @@ Exit status: 0 stopped as asked, 2 usage, 125 fd3 itself failed, 126 COMMAND
 not executable, 127 COMMAND not found; else the worker's, or 128 + its signal.
 ";
 
+const RELOAD_HEAD: &str = "\
+fd3 reload [OPTIONS]
+
+Asks the running fd3 to replace all workers by new ones, and waits until they
+serve, or until one failed and the old ones go on. Finds the one that runs here
+by itself; where there are several it wants to be told which.
+
+";
+
+const RELOAD_TAIL: &str = "
+Only the user whom fd3 runs as, and root, are answered. The same without this
+program: echo reload | nc -U PATH
+
+Exit status: 0 done, 1 not done (stderr tells why), 2 usage, 3 no fd3 found.
+";
+
 /// Before an option's text, so that it fits 80 columns.
 const INDENT: &str = "          ";
 
@@ -41,6 +58,7 @@ pub(super) fn text(command: Option<&str>) -> Option<String> {
     match command {
         None => Some(OVERVIEW.to_string()),
         Some("run") => Some(page(RUN_HEAD, RUN, RUN_TAIL)),
+        Some("reload") => Some(page(RELOAD_HEAD, RELOAD, RELOAD_TAIL)),
         Some(_) => None,
     }
 }
@@ -75,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_help_fits_80_columns() {
-        for command in [None, Some("run")] {
+        for command in [None, Some("run"), Some("reload")] {
             for line in text(command).unwrap_or_default().lines() {
                 assert!(line.len() <= 80, "{}: {line}", line.len());
             }

@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use super::typed::{Given, Typed, c_string};
 use crate::error::Error;
 use crate::plan::{
-    Backoff, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan, RESPAWN_COUNT_MAX, Reaction,
-    Reactions, Readiness, RespawnLimit, Restart, Rules, Stdin, Surge, WORKERS_MAX, Workers,
+    Backoff, Control, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan, RESPAWN_COUNT_MAX,
+    Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Stdin, Surge, WORKERS_MAX,
+    Workers,
 };
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
-use crate::protocol::address::{self, Listen};
+use crate::protocol::address::{self, Listen, Options};
 use crate::protocol::env_file::Environment;
 use crate::protocol::{duration, signal_name};
 use crate::units::{Millis, Signal};
@@ -26,6 +27,7 @@ pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
         rules: rules(typed)?,
         launch: launch(typed, command)?,
         log: log(typed)?,
+        control: or(typed, "control", Control::Automatic, control)?,
     };
     if plan.launch.command.is_empty() {
         let wrong = "missing; accepted: fd3 run [OPTIONS] [--] COMMAND [ARG]...";
@@ -102,6 +104,24 @@ fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
         all.push(listen);
     }
     Ok(all)
+}
+
+#[inline(never)]
+fn control(given: &Given) -> Result<Control, Error> {
+    if given.value == "none" {
+        return Ok(Control::Nowhere);
+    }
+    let wrong = || given.wrong("accepted: unix:/PATH, unix:/PATH,mode=OCTAL, unix:@NAME, none");
+    if !given.value.as_bytes().starts_with(b"unix:") {
+        return Err(wrong());
+    }
+    let listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+    // What else a unix socket takes.
+    if let Options { name: None, backlog: None, user: None, group: None, .. } = &listen.options {
+        Ok(Control::At(Box::new(listen)))
+    } else {
+        Err(wrong())
+    }
 }
 
 fn workers(given: &Given) -> Result<Workers, Error> {

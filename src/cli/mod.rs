@@ -1,6 +1,7 @@
 //! The command line: from words to what is done, and from what came of it to an exit status.
 //! The only place that knows every other.
 
+mod client;
 mod help;
 mod meant;
 mod options;
@@ -40,6 +41,7 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
     let rest: Vec<OsString> = words.collect();
     match command.to_str() {
         Some("run") => run(rest),
+        Some("reload") => client::reload(rest),
         Some("help" | "--help" | "-h") => show_help(&rest),
         Some("version" | "--version" | "-V") => {
             nothing_after("version", &rest)?;

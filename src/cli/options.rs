@@ -137,7 +137,7 @@ pub(super) const RUN: &[Opt] = &[
         "drain-timeout",
         None,
         Some("DURATION|none"),
-        "how long a replaced worker may take to finish before it is killed (60s)",
+        "how long a replaced worker may take to end before it is killed (60s)",
     ),
     opt(
         "env-file",
@@ -175,9 +175,26 @@ pub(super) const RUN: &[Opt] = &[
             "  a comment; one typed replaces all its lines, --listen and --on too",
         ),
     ),
+    opt(
+        "control",
+        None,
+        Some("ADDR|none"),
+        concat!(
+            "where fd3 reload finds this fd3 (unix:@fd3/PID): unix:@NAME,\n",
+            "  unix:/path with or without ,mode=OCTAL (0600), none",
+        ),
+    ),
     opt("log", None, Some("text|json"), "how log lines on stderr look (text)"),
     opt("quiet", Some('q'), None, "log errors only"),
     opt("verbose", Some('v'), None, "log every start, readiness, exit and stop"),
+    opt("help", Some('h'), None, "show this"),
+];
+
+/// Of `fd3 reload`.
+pub(super) const RELOAD: &[Opt] = &[
+    opt("pid", None, Some("PID"), "which fd3 (the only one)"),
+    opt("control", None, Some("ADDR"), "the --control of that fd3: unix:/path, unix:@NAME"),
+    opt("no-wait", None, None, "only ask for it, and don't wait for what comes of it"),
     opt("help", Some('h'), None, "show this"),
 ];
 

@@ -171,4 +171,4 @@ fn counts(datagram: &Datagram, worker: Pid) -> bool {
 }
 
 /// What a user namespace shows for users that it does not know (user_namespaces(7)).
-const OVERFLOW_USER: u32 = 65_534;
+pub(super) const OVERFLOW_USER: u32 = 65_534;

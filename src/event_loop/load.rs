@@ -3,7 +3,7 @@
 
 use super::EventLoop;
 use crate::error::Error;
-use crate::plan::{LogPlan, Plan, Rules, Workers};
+use crate::plan::{Control, LogPlan, Plan, Rules, Workers};
 use crate::protocol::activation::FIRST_FD;
 use crate::protocol::address::Listen;
 use crate::supervisor::Event;
@@ -21,6 +21,7 @@ pub(super) struct Loader {
 pub(super) struct Fixed {
     pub(super) listen: Vec<Listen>,
     pub(super) workers: Workers,
+    pub(super) control: Control,
     pub(super) log: LogPlan,
 }
 
@@ -36,8 +37,8 @@ impl EventLoop {
 
     fn load_or_not(&mut self, generation: Generation) -> Result<Rules, Error> {
         let plan = (self.loader.anew)()?;
-        let Plan { listen, workers, log, rules, launch } = plan;
-        self.loader.fixed.check(&Fixed { listen, workers, log })?;
+        let Plan { listen, workers, control, log, rules, launch } = plan;
+        self.loader.fixed.check(&Fixed { listen, workers, control, log })?;
         self.launcher.load(generation, launch)?;
         Ok(rules)
     }
@@ -51,6 +52,9 @@ impl Fixed {
         let other = |what, fixed| Err(Error::refused("reload with another", what, fixed));
         if new.workers != self.workers {
             return other("--workers", "a reload keeps their number; to change it, restart fd3");
+        }
+        if new.control != self.control {
+            return other("--control", "to change it, restart fd3");
         }
         if new.log != self.log {
             return other("--log, --quiet or --verbose", "to change the log, restart fd3");
@@ -87,7 +91,7 @@ mod tests {
 
     fn fixed(listen: &[&str], workers: Workers, log: LogPlan) -> Fixed {
         let listen = listen.iter().map(|text| parse(text.as_bytes()).expect("an address"));
-        Fixed { listen: listen.collect(), workers, log }
+        Fixed { listen: listen.collect(), workers, control: Control::Automatic, log }
     }
 
     fn listening(listen: &[&str]) -> Fixed {
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_workers_and_another_log_are_refused() {
+    fn what_else_is_fd3s_own_is_refused() {
         let old = fixed(&[], Workers::Count(2), LOG);
         for workers in [Workers::Count(1), Workers::Auto] {
             let why = "a reload keeps their number; to change it, restart fd3";
@@ -137,6 +141,9 @@ mod tests {
                             to change the log, restart fd3";
             assert_eq!(said(&old, &fixed(&[], Workers::Count(2), log)), expected);
         }
+        let nowhere = Fixed { control: Control::Nowhere, ..fixed(&[], Workers::Count(2), LOG) };
+        let expected = "cannot reload with another --control: to change it, restart fd3";
+        assert_eq!(said(&old, &nowhere), expected);
         assert_eq!(said(&old, &fixed(&[], Workers::Count(2), LOG)), "");
     }
 }

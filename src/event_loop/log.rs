@@ -4,7 +4,7 @@
 use core::cell::Cell;
 
 use super::listeners::{Damage, Listeners, What};
-use crate::error::Errno;
+use crate::error::{Errno, Error};
 use crate::plan::{Level, LogPlan};
 use crate::protocol::address::Address;
 use crate::protocol::log_line::LogLine;
@@ -48,6 +48,24 @@ impl Log {
                 });
             }
         }
+    }
+
+    /// Where orders are heard.
+    pub(super) fn control(&self, address: &Address) {
+        self.write_at(Level::Info, "control socket", |line| {
+            line.text("address", &address.to_string())
+        });
+    }
+
+    /// Nobody asked for one.
+    pub(super) fn no_control(&self, error: &Error) {
+        self.write_at(Level::Info, "no control socket", |line| {
+            line.text("error", &error.to_string())
+        });
+    }
+
+    pub(super) fn cannot_accept(&self, errno: Errno) {
+        self.trouble("cannot accept a client of the control socket", errno);
     }
 
     pub(super) fn damage(&self, damage: &Damage, listeners: &Listeners, suspect: Option<Pid>) {

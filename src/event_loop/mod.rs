@@ -17,6 +17,7 @@ mod setup;
 mod token;
 
 use self::children::{HEARD_AT_ONCE, Heard};
+use self::control::Control;
 use self::launch::Launcher;
 use self::listeners::Listeners;
 use self::load::Loader;
@@ -42,6 +43,7 @@ pub(crate) struct EventLoop {
     listeners: Option<Listeners>,
     /// What the workers say by sd_notify(3).
     notify: PidMap<Heard>,
+    control: Option<Control>,
     log: Log,
     own_pid: Pid,
     /// Children may have ended that nobody looked at yet.
@@ -66,6 +68,7 @@ impl EventLoop {
             self.turn(&due);
         }
         self.close_listeners();
+        self.close_control();
         self.finished.unwrap_or(EXIT_OWN_FAILURE)
     }
 
@@ -98,6 +101,7 @@ impl EventLoop {
         if due.iter().any(|token| matches!(token, Token::Listener(_) | Token::Paths)) {
             self.guard_listeners();
         }
+        self.hear_clients(due);
         if self.supervisor.deadline().is_some_and(|at| at <= now()) {
             self.tell(Event::TimePassed);
         }

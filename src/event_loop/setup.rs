@@ -45,7 +45,8 @@ impl EventLoop {
         let epoll = Epoll::new().map_err(cannot("an epoll"))?;
         let signals = SignalFd::new().map_err(cannot("a signalfd"))?;
         let supervisor = Supervisor::new(plan.rules, workers, process::seed());
-        let fixed = Fixed { listen: plan.listen, workers: plan.workers, log: plan.log };
+        let Plan { listen, workers: count, control, log, .. } = plan;
+        let fixed = Fixed { listen, workers: count, control, log };
         let mut service = EventLoop {
             supervisor,
             actions: Actions::new(),
@@ -55,7 +56,8 @@ impl EventLoop {
             loader: Loader { anew, fixed },
             listeners: None,
             notify: PidMap::default(),
-            log: Log::new(plan.log),
+            control: None,
+            log: Log::new(log),
             own_pid,
             // Whoever became us may have left some.
             children_ended: true,
@@ -67,6 +69,11 @@ impl EventLoop {
         let watched = make_way(&mut listeners, reserved)
             .and_then(|()| service.watch_all(&mut listeners).map_err(cannot("a watch")));
         if let Err(error) = watched {
+            listeners.close();
+            return Err(error);
+        }
+        let control = service.loader.fixed.control.clone();
+        if let Err(error) = service.open_control(&control, reserved) {
             listeners.close();
             return Err(error);
         }

@@ -13,6 +13,10 @@ pub(super) enum Token {
     Listener(u32),
     /// The paths of listeners.
     Paths,
+    /// Somebody connects to the control socket.
+    Control,
+    /// A client of the control socket, by its number.
+    Client(u32),
     Unknown,
 }
 
@@ -25,6 +29,8 @@ impl Token {
             Token::Notify(pid) => (3, pid.0 as u32),
             Token::Listener(index) => (4, index),
             Token::Paths => (5, 0),
+            Token::Control => (6, 0),
+            Token::Client(number) => (7, number),
         };
         kind << 32 | u64::from(number)
     }
@@ -37,6 +43,8 @@ impl Token {
             3 => Token::Notify(Pid(number as i32)),
             4 => Token::Listener(number),
             5 => Token::Paths,
+            6 => Token::Control,
+            7 => Token::Client(number),
             _ => Token::Unknown,
         }
     }
@@ -49,7 +57,10 @@ mod tests {
     #[test]
     fn tokens_come_back_as_they_went() {
         let pid = Token::Notify(Pid(i32::MAX));
-        for token in [Token::Signals, Token::Reports, pid, Token::Listener(255), Token::Paths] {
+        let client = Token::Client(u32::MAX);
+        let (listener, control) = (Token::Listener(255), Token::Control);
+        for token in [Token::Signals, Token::Reports, pid, listener, Token::Paths, control, client]
+        {
             assert_eq!(Token::from_bits(token.bits()), token);
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod address;
+pub mod control;
 pub mod cpu_quota;
 pub mod duration;
 pub mod env_file;

@@ -28,6 +28,10 @@ impl Epoll {
         Ok(epoll::add(&self.fd, fd, epoll::EventData::new_u64(token), for_what)?)
     }
 
+    pub fn change(&self, fd: impl AsFd, token: u64, for_what: Interest) -> Result<(), Errno> {
+        Ok(epoll::modify(&self.fd, fd, epoll::EventData::new_u64(token), for_what)?)
+    }
+
     pub fn delete(&self, fd: impl AsFd) -> Result<(), Errno> {
         Ok(epoll::delete(&self.fd, fd)?)
     }

@@ -16,6 +16,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod stderr;
+pub mod stream;
 pub mod unix_path;
 pub mod wait;
 

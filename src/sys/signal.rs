@@ -17,6 +17,14 @@ pub fn block_all() {
     set_mask(&ALL);
 }
 
+/// For a program that signals may end, at once and silently, but not by who no longer reads what it says:
+/// that is an error of write(2)'s.
+pub fn unblock_all_but_pipe() {
+    let mut mask = NONE;
+    mask[0] = 1 << (libc::SIGPIPE - 1);
+    set_mask(&mask);
+}
+
 /// The empty mask: for a child, just before it becomes COMMAND.
 pub(super) fn unblock_all() {
     set_mask(&NONE);

@@ -109,6 +109,22 @@ const ROWS: &[Row] = &[
         |_| ACTION.into(),
     ),
     row("config", "FILE", "/dev/null", &[], |_| String::new()),
+    row(
+        "control",
+        "ADDR|none",
+        "none",
+        &[
+            "",
+            "x",
+            "None",
+            ":80",
+            "tcp://:80",
+            "seqpacket:/x",
+            "unix:/x,name=y",
+            "unix:@x,backlog=3",
+        ],
+        |_| "accepted: unix:/PATH, unix:/PATH,mode=OCTAL, unix:@NAME, none".into(),
+    ),
     row("log", "text|json", "json", &["", "x", "JSON"], |_| "accepted: text, json".into()),
 ];
 

@@ -268,8 +268,16 @@ signal.signal(15, drain); os.write(1, b'up\\n')";
 fn an_idle_fd3_sleeps() {
     let folder = Folder::new();
     let listen = format!("unix:{}", folder.path("socket"));
-    let fd3 = start(&folder, &listen, &["-w", "4", "-l", "127.0.0.1:0"], "pass");
+    // Where no client of another test looks for its own.
+    let control = format!("unix:@fd3-idle-{}", std::process::id());
+    let words = ["-w", "4", "-l", "127.0.0.1:0", "--control", &control];
+    let fd3 = start(&folder, &listen, &words, "pass");
     fd3.ready(4);
+    sleeps_on(&fd3, || assert!(unix(&folder.path("socket")) > 0));
+}
+
+/// Nothing wakes it, neither `what` is done now nor a second.
+pub fn sleeps_on(fd3: &Fd3, what: impl FnOnce()) {
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", fd3.pid()));
         let status = status.expect("it runs");
@@ -281,8 +289,8 @@ fn an_idle_fd3_sleeps() {
         stat.expect("it runs").contains(") S ")
     });
     let before = switches();
-    assert!(unix(&folder.path("socket")) > 0);
-    ticks_in_a_second(&fd3);
+    what();
+    ticks_in_a_second(fd3);
     assert_eq!(switches(), before, "something woke it");
 }
 

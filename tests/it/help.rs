@@ -12,12 +12,15 @@ fn help(words: &[&str]) -> String {
 #[test]
 fn the_help_is_as_in_the_golden_files() {
     let run = include_str!("../golden/help_run.txt");
-    let table: [(&[&str], &str, &str); 5] = [
+    let reload = include_str!("../golden/help_reload.txt");
+    let table: [(&[&str], &str, &str); 7] = [
         (&["help"], "help.txt", include_str!("../golden/help.txt")),
         (&["--help"], "help.txt", include_str!("../golden/help.txt")),
         (&["help", "run"], "help_run.txt", run),
         (&["run", "--help"], "help_run.txt", run),
         (&["run", "-w", "2", "-h", "--", "/bin/true"], "help_run.txt", run),
+        (&["help", "reload"], "help_reload.txt", reload),
+        (&["reload", "--no-wait", "--help"], "help_reload.txt", reload),
     ];
     for (words, name, golden) in table {
         let help = help(words);

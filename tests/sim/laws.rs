@@ -1,13 +1,13 @@
 //! What must never happen, seen from the world alone: whom fd3 signals, how many workers it starts, how
 //! soon, and how it ends. Nothing here follows the supervisor's states; see `model` for what must happen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use fd3::plan::{Reaction, Rules, Surge};
 use fd3::supervisor::{Action, Event, Fact, Next, Outcome, Sender, Target};
 use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
-use fd3::{Error, ErrorKind};
 
+use crate::memory::{Blame, Group, Slot, Worker, blame};
 use crate::process::Process;
 use crate::reloads::Reloads;
 use crate::scene::Scene;
@@ -41,61 +41,6 @@ pub struct Laws {
     finished: bool,
     /// The present event had some effect.
     acted: bool,
-}
-
-struct Worker {
-    slot: SlotId,
-    generation: Generation,
-    told_at: Option<Millis>,
-    killed_at: Option<Millis>,
-    /// It said that it stops.
-    stops_at: Option<Millis>,
-    /// It was told to abort.
-    aborts_at: Option<Millis>,
-    /// It never became COMMAND, and COMMAND is not to blame.
-    shortage: bool,
-}
-
-struct Group {
-    /// When it was told to stop.
-    since: Millis,
-    killed_at: Option<Millis>,
-}
-
-impl Worker {
-    fn new(slot: SlotId, generation: Generation) -> Worker {
-        let (told_at, killed_at, stops_at, aborts_at) = (None, None, None, None);
-        Worker { slot, generation, told_at, killed_at, stops_at, aborts_at, shortage: false }
-    }
-
-    /// Since when it is to end.
-    fn since(&self) -> Option<Millis> {
-        [self.told_at, self.stops_at, self.aborts_at].into_iter().flatten().min()
-    }
-}
-
-#[derive(Clone, Default)]
-struct Slot {
-    /// When its latest worker ended, or did not come to be, though nobody had asked for that; and whether
-    /// COMMAND is to blame.
-    ended: Option<(Millis, Blame)>,
-    /// Such ends that were followed by a restart.
-    restarted: VecDeque<Millis>,
-    /// When its latest worker was asked for.
-    spawned: Option<Millis>,
-    /// When the log told how long to wait for the next one, and that wait.
-    promise: Option<(Millis, Millis, Blame)>,
-    /// It made room for a newcomer in vain (`--surge 0`), and comes back at once.
-    excused: bool,
-    /// The promises kept.
-    kept: VecDeque<Millis>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Blame {
-    Command,
-    /// The machine is short of something, or a reload runs, which may mend it.
-    Nobody,
 }
 
 /// Who wanted the stop.
@@ -502,12 +447,5 @@ impl Laws {
             return Err("nobody is left to wait for, and fd3 does not finish".into());
         }
         Ok(())
-    }
-}
-
-fn blame(error: &Error) -> Blame {
-    match error.kind() {
-        ErrorKind::Own => Blame::Nobody,
-        ErrorKind::Usage | ErrorKind::NotExecutable | ErrorKind::NotFound => Blame::Command,
     }
 }

@@ -13,6 +13,7 @@ mod ending;
 mod happen;
 mod known;
 mod laws;
+mod memory;
 mod model;
 mod mutants;
 mod process;
