@@ -137,7 +137,7 @@ pub(super) const RUN: &[Opt] = &[
         "drain-timeout",
         None,
         Some("DURATION|none"),
-        "how long a replaced worker may take to finish before it is killed (60s)",
+        "how long a replaced worker may take to end before it is killed (60s)",
     ),
     opt(
         "env-file",
