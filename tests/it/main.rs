@@ -19,6 +19,7 @@ mod load_anew;
 mod logging;
 mod notify;
 mod refused;
+mod reload_client;
 mod says;
 mod servers;
 mod signals;
