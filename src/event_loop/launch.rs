@@ -17,6 +17,7 @@ use crate::protocol::env_file::{self, Environment};
 use crate::sys::exec;
 use crate::sys::fd;
 use crate::sys::notify::NotifySocket;
+use crate::sys::process;
 use crate::sys::socket;
 use crate::sys::spawn::{self, Child, Report, Reports, Step};
 use crate::units::{Generation, Pid, SlotId};
@@ -78,13 +79,19 @@ impl Launcher {
     #[inline(never)]
     pub(super) fn load(&mut self, generation: Generation, launch: Launch) -> Result<(), Error> {
         let start = Start::new(generation, launch)?;
-        if self.empty_input.is_none() && start.wants_empty_input(self.workers) {
-            let made = fd::empty_input();
-            let made = made.map_err(|errno| Error::system("make", "stdin", errno))?;
-            self.empty_input = Some(made);
+        if start.wants_empty_input(self.workers) {
+            make_empty_input(&mut self.empty_input)?;
         }
         self.starts.add(start);
         Ok(())
+    }
+
+    /// There may be so many workers at a time now.
+    pub(super) fn scaled(&mut self, workers: u32, descriptors: u64) {
+        self.workers = self.workers.max(workers);
+        let before = process::raise_descriptor_limit(descriptors);
+        // What workers get back is the first one.
+        self.descriptor_limit = self.descriptor_limit.or(before);
     }
 
     /// Nobody of this generation will be started any more.
@@ -129,6 +136,9 @@ impl Launcher {
             }
         }
         let empty = start.wants_empty_input(self.workers);
+        if empty {
+            make_empty_input(&mut self.empty_input)?;
+        }
         let child = Child {
             program: &start.program,
             arguments: &start.launch.command,
@@ -165,6 +175,15 @@ impl Launcher {
     pub(super) fn ended(&mut self, pid: Pid) {
         self.programs.remove(pid);
     }
+}
+
+/// For fd 0 of workers that do not inherit it; once.
+fn make_empty_input(input: &mut Option<OwnedFd>) -> Result<(), Error> {
+    if input.is_none() {
+        let made = fd::empty_input().map_err(|errno| Error::system("make", "stdin", errno))?;
+        *input = Some(made);
+    }
+    Ok(())
 }
 
 impl Starts {

@@ -144,6 +144,9 @@ impl EventLoop {
         self.log.tell(fact);
         if let Fact::Ready { pid, .. } = fact {
             self.just_ready = Some(*pid);
+        } else if let Fact::Scaled { workers } = fact {
+            let listeners = self.loader.fixed.listen.len();
+            self.launcher.scaled(*workers, setup::descriptors(listeners, *workers));
         }
     }
 

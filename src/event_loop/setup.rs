@@ -20,7 +20,7 @@ use crate::sys::signal::SignalFd;
 use crate::sys::spawn::Reports;
 use crate::units::{Generation, Pid};
 
-/// Descriptors of fd3's own, besides one a listener and one a worker, with some to spare.
+/// Descriptors of fd3's own, besides those for listeners and workers, with some to spare.
 const OWN_DESCRIPTORS: u64 = 64;
 /// What the supervisor calls the workers that it begins with.
 const FIRST_GENERATION: Generation = Generation(1);
@@ -37,8 +37,7 @@ impl EventLoop {
         process::adopt_orphans();
         let workers = count(plan.workers);
         let reserved = FIRST_FD + plan.listen.len() as i32;
-        let wanted = OWN_DESCRIPTORS + 2 * plan.listen.len() as u64 + 2 * u64::from(workers);
-        let limit = process::raise_descriptor_limit(wanted);
+        let limit = process::raise_descriptor_limit(descriptors(plan.listen.len(), workers));
         let reports = Reports::new(reserved).map_err(cannot("a pipe"))?;
         let mut launcher = Launcher::new(workers, limit, reports, own_pid);
         launcher.load(FIRST_GENERATION, plan.launch)?;
@@ -109,6 +108,11 @@ fn make_way(listeners: &mut Listeners, reserved: i32) -> Result<(), Error> {
 
 fn cannot(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::system("make", what, errno)
+}
+
+/// How many descriptors fd3 needs: one a worker, of whom there are twice as many while a reload runs.
+pub(super) fn descriptors(listeners: usize, workers: u32) -> u64 {
+    OWN_DESCRIPTORS + 2 * listeners as u64 + 2 * u64::from(workers)
 }
 
 fn count(workers: Workers) -> u32 {
