@@ -62,6 +62,8 @@ pub struct Rules {
     pub overlap: Millis,
     /// How long a replaced worker may take to finish.
     pub drain_timeout: Option<Millis>,
+    /// A worker that was ready for so long is replaced.
+    pub max_age: Option<Millis>,
     /// A ready worker that says nothing for so long hangs.
     pub watchdog: Option<Millis>,
     pub reactions: Reactions,

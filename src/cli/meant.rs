@@ -50,7 +50,8 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
         surge: or(typed, "surge", Surge::All, surge)?,
         overlap: or(typed, "overlap", Millis::seconds(2), span)?,
         drain_timeout: or(typed, "drain-timeout", Some(Millis::seconds(60)), timeout)?,
-        watchdog: or(typed, "watchdog", None, watchdog)?,
+        max_age: or(typed, "max-age", None, from_1ms)?,
+        watchdog: or(typed, "watchdog", None, from_1ms)?,
         reactions: reactions(typed)?,
     })
 }
@@ -61,7 +62,7 @@ fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
         environment: Environment::default(),
         protocols: or(typed, "protocol", vec![Protocol::Listen], protocols)?,
         stdin: or(typed, "stdin", None, stdin)?,
-        watchdog: or(typed, "watchdog", None, watchdog)?,
+        watchdog: or(typed, "watchdog", None, from_1ms)?,
         parent_death: or(typed, "parent-death", Some(Signal(libc::SIGTERM)), parent_death)?,
     })
 }
@@ -228,7 +229,8 @@ fn span(given: &Given) -> Result<Millis, Error> {
         .ok_or_else(|| given.wrong(format_args!("accepted: {}", duration::ACCEPTED)))
 }
 
-fn watchdog(given: &Given) -> Result<Option<Millis>, Error> {
+/// A time that is not nothing.
+fn from_1ms(given: &Given) -> Result<Option<Millis>, Error> {
     match timeout(given)? {
         Some(Millis(0)) => Err(given.wrong("accepted: a time from 1ms on, or none")),
         limit => Ok(limit),

@@ -119,6 +119,15 @@ pub(super) const RUN: &[Opt] = &[
         "a ready worker must say WATCHDOG=1 so often (none), or it is replaced",
     ),
     opt(
+        "max-age",
+        None,
+        Some("DURATION|none"),
+        concat!(
+            "replace a worker that was ready for so long, or up to a tenth less by\n",
+            "  chance, as a reload replaces one (none)",
+        ),
+    ),
+    opt(
         "surge",
         None,
         Some("all|K"),

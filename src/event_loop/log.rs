@@ -12,7 +12,7 @@ use crate::protocol::signal_name;
 use crate::supervisor::{Fact, Next, Outcome, Status, StopReason};
 use crate::sys::clock;
 use crate::sys::stderr::Stderr;
-use crate::units::{Pid, Signal, SlotId};
+use crate::units::{Millis, Pid, Signal, SlotId};
 
 pub(super) struct Log {
     plan: LogPlan,
@@ -178,7 +178,9 @@ fn level(fact: &Fact) -> Level {
             Level::Error
         }
         Fact::Stopping { .. } => Level::Info,
-        Fact::Reloading { .. } | Fact::Scaled { .. } => Level::Info,
+        Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => Level::Info,
+        Fact::RenewalEnded { again_in: Some(_), .. } => Level::Warn,
+        Fact::RenewalEnded { .. } => Level::Info,
         Fact::ReloadEnded { outcome: Outcome::Done { .. } | Outcome::Stopped, .. } => Level::Notice,
         Fact::ReloadEnded { .. } => Level::Error,
         Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replaced { .. } => {
@@ -193,8 +195,9 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             .number("slot", slot)
             .number("pid", pid)
             .number("generation", generation),
-        Fact::Ready { slot, pid, after } => {
-            line("worker ready").number("slot", slot).number("pid", pid).span("after", *after)
+        Fact::Ready { slot, pid, after, renewed_in } => {
+            let line = line("worker ready").number("slot", slot).number("pid", pid);
+            span(line.span("after", *after), "renewed-in", *renewed_in)
         }
         // This one ends fd3, and is the only line about it.
         Fact::NotStarted { error, next: Next::GiveUp(StopReason::CannotStart), .. } => {
@@ -224,6 +227,10 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         }
         Fact::Abandoned { slot, pid } => {
             line("worker outlives SIGKILL, left behind").number("slot", slot).number("pid", pid)
+        }
+        Fact::Renewing { slot } => line("renewing an old worker").number("slot", slot),
+        Fact::RenewalEnded { slot, outcome, again_in } => {
+            renewed(outcome, *again_in, line).number("slot", slot)
         }
         Fact::Scaled { workers } => line("scaled").number("workers", workers),
         Fact::Reloading { generation } => line("reloading").number("generation", generation),
@@ -257,6 +264,28 @@ fn ended(outcome: &Outcome, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             line("reload rolled back, the old generation goes on").text("why", &why.to_string())
         }
         Outcome::Stopped => line("reload ended by a stop"),
+    }
+}
+
+fn renewed(
+    outcome: &Outcome,
+    again_in: Option<Millis>,
+    line: impl FnOnce(&str) -> LogLine,
+) -> LogLine {
+    match outcome {
+        Outcome::Done { after, .. } => line("worker renewed").span("after", *after),
+        Outcome::RolledBack { why } => {
+            let line = line("worker not renewed, the old one goes on");
+            span(line.text("why", &why.to_string()), "again-in", again_in)
+        }
+        Outcome::Refused { .. } | Outcome::Stopped => line("renewal ended by a stop"),
+    }
+}
+
+fn span(line: LogLine, name: &str, span: Option<Millis>) -> LogLine {
+    match span {
+        Some(span) => line.span(name, span),
+        None => line,
     }
 }
 

@@ -11,6 +11,8 @@ use crate::units::{Millis, Pid, SlotId};
 pub(super) enum Due {
     Worker(Pid),
     Slot(SlotId),
+    /// A worker's age.
+    Age(Pid),
     Newcomer(SlotId),
     Takeover,
     Group(Pid),

@@ -115,7 +115,7 @@ impl Supervisor {
             .filter_map(|(id, slot)| Some((slot.newcomer.deadline()?, Due::Newcomer(id))));
         let takeover = self.reload.as_ref().and_then(Reload::deadline);
         let takeover = takeover.map(|at| (at, Due::Takeover));
-        let others = groups.chain(outage).chain(newcomers).chain(takeover);
+        let others = groups.chain(outage).chain(newcomers).chain(takeover).chain(self.ages());
         let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).chain(others).collect();
         wanted.sort_unstable();
         let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();

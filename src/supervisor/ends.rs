@@ -1,5 +1,6 @@
 //! What follows a worker's end, or its never having been.
 
+use super::agenda::Due;
 use super::event::{Action, Actions, Fact, Failure, Next, Status, StopReason};
 use super::slot::{Newcomer, Seat};
 use super::stop::Mission;
@@ -40,7 +41,9 @@ impl Supervisor {
 
     pub(super) fn exited(&mut self, now: Millis, pid: Pid, status: Status, out: &mut Actions) {
         let Some(worker) = self.workers.remove(pid) else { return };
-        self.agenda.change(super::Due::Worker(pid), worker.phase.deadline(), None);
+        self.agenda.change(Due::Worker(pid), worker.phase.deadline(), None);
+        self.agenda.change(Due::Age(pid), worker.renewal, None);
+        self.old.retain(|old| *old != pid);
         self.left_behind(now, pid, &worker, out);
         let slot = worker.slot;
         let Some(place) = self.slots.get(slot.0 as usize) else { return };

@@ -144,6 +144,8 @@ pub enum Fact {
         slot: SlotId,
         pid: Pid,
         after: Millis,
+        /// When its age will have it replaced.
+        renewed_in: Option<Millis>,
     },
     NotStarted {
         slot: SlotId,
@@ -200,6 +202,16 @@ pub enum Fact {
     /// From now on there are so many slots.
     Scaled {
         workers: u32,
+    },
+    /// A worker is being replaced because of its age.
+    Renewing {
+        slot: SlotId,
+    },
+    /// That ended. If it failed the old worker goes on, for this time.
+    RenewalEnded {
+        slot: SlotId,
+        outcome: Outcome,
+        again_in: Option<Millis>,
     },
     /// A reload begins: the new generation is being started.
     Reloading {

@@ -25,6 +25,7 @@ mod event;
 mod leftovers;
 mod outage;
 mod reload;
+mod renew;
 mod says;
 mod scale;
 mod slot;
@@ -88,6 +89,8 @@ pub struct Supervisor {
     arriving: usize,
     /// How many slots have a former worker on its way out.
     leaving: usize,
+    /// Workers whose age has come.
+    old: VecDeque<Pid>,
     /// The generations that some slot may still start workers of.
     kept: Vec<Generation>,
     /// How many more may be spawned before fd3 looks at what else has happened.
@@ -128,6 +131,7 @@ impl Supervisor {
             newcomers: VecDeque::new(),
             arriving: 0,
             leaving: 0,
+            old: VecDeque::new(),
             kept: alloc::vec![generation],
             burst: BURST,
             signaller: None,
@@ -190,7 +194,7 @@ impl Supervisor {
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
             Event::ReloadAsked { asker } => self.reload_asked(Some(asker), out),
             Event::Loaded { rules } => self.loaded(now, *rules, out),
-            Event::LoadFailed { error } => self.load_failed(error, out),
+            Event::LoadFailed { error } => self.load_failed(now, error, out),
             Event::GroupGone { group } => self.group_gone(group),
             Event::ListenerReplaced => self.listener_replaced(now, out),
             Event::ListenerDead => self.listener_dead(now, out),
@@ -202,6 +206,7 @@ impl Supervisor {
     fn settle(&mut self, now: Millis, out: &mut Actions) {
         self.scale(now, out);
         self.begin_reload(now, out);
+        self.renew(now, out);
         if self.burst > 0 && self.may_spawn() {
             self.burst -= 1;
             self.spawn_next(out);
@@ -214,7 +219,7 @@ impl Supervisor {
             && let Some(status) = self.mission.finish(self.last_failure)
         {
             self.set_outage(None);
-            self.stop_reload(out);
+            self.stop_reload(now, out);
             out.push_back(Action::Finish { status });
         }
     }
@@ -238,7 +243,8 @@ impl Supervisor {
         } else if let Some(slot) = self.newcomers.pop_front() {
             self.spawning = Some((slot, Lane::Newcomer));
             self.set_newcomer(slot, Newcomer::Spawning);
-            (slot, self.generation)
+            let generation = self.new_load().map(|load| load.generation);
+            (slot, generation.unwrap_or(self.generation))
         } else {
             return;
         };
@@ -276,7 +282,9 @@ impl Supervisor {
         }
         let (generation, timeout) = (load.generation, load.rules.stop_timeout);
         let phase = Phase::Starting { until };
-        self.workers.insert(pid, Worker { slot, load, started: now, phase, exec_failure: None });
+        let (renewal, exec_failure) = (None, None);
+        let worker = Worker { slot, load, started: now, phase, renewal, exec_failure };
+        self.workers.insert(pid, worker);
         self.agenda.change(Due::Worker(pid), None, until);
         out.push_back(Action::Say(Fact::Started { slot, pid, generation }));
         match (self.mission.worker_limit(now, timeout), lane) {
@@ -339,6 +347,7 @@ impl Supervisor {
                 Due::Worker(pid) => self.worker_due(now, pid, out),
                 Due::Group(group) => self.leftovers_due(now, group, out),
                 Due::Listeners => self.outage_due(out),
+                Due::Age(pid) => self.aged(pid),
                 Due::Newcomer(slot) => self.newcomer_due(now, slot, out),
                 Due::Takeover => self.takeover_due(now, out),
             }

@@ -37,6 +37,8 @@ pub(super) struct Wanted {
 pub(super) struct Reload {
     begun: Millis,
     askers: Vec<Asker>,
+    /// Of this slot alone, because of its worker's age.
+    renewal: Option<SlotId>,
     pub(super) phase: Phase,
 }
 
@@ -85,7 +87,7 @@ impl Supervisor {
             return;
         }
         let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
-        self.reload = Some(Reload { begun: now, askers, phase: Phase::Loading });
+        self.reload = Some(Reload { begun: now, askers, renewal: None, phase: Phase::Loading });
         out.push_back(Action::Load { generation: self.next_generation() });
     }
 
@@ -99,7 +101,6 @@ impl Supervisor {
         }
         self.generation = self.next_generation();
         let generation = self.generation;
-        let surge = rules.surge;
         let load = Rc::new(Load { generation, rules });
         let open = (0..self.size).map(SlotId).zip(&self.slots);
         let todo = open.filter(|(_, slot)| slot.seat != Seat::Closed).map(|(id, _)| id).collect();
@@ -107,7 +108,20 @@ impl Supervisor {
             reload.phase = Phase::Starting { load, todo, unready: 0, until: None };
         }
         out.push_back(Action::Say(Fact::Reloading { generation }));
-        if surge == Surge::All {
+        self.first_turns(now, out);
+    }
+
+    /// A reload of one slot, from the load that it has.
+    pub(super) fn renew_slot(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        let Some(place) = self.slots.get(slot.0 as usize) else { return };
+        let (load, todo) = (place.load.clone(), VecDeque::from([slot]));
+        let phase = Phase::Starting { load, todo, unready: 0, until: None };
+        self.reload = Some(Reload { begun: now, askers: Vec::new(), renewal: Some(slot), phase });
+        self.first_turns(now, out);
+    }
+
+    fn first_turns(&mut self, now: Millis, out: &mut Actions) {
+        if self.surge() == Surge::All {
             while let Some(slot) = self.next_turn() {
                 self.await_newcomer(slot, Newcomer::Vacant);
             }
@@ -127,10 +141,10 @@ impl Supervisor {
         matches!(&self.reload, Some(Reload { phase: Phase::Loading, .. }))
     }
 
-    pub(super) fn load_failed(&mut self, error: Error, out: &mut Actions) {
+    pub(super) fn load_failed(&mut self, now: Millis, error: Error, out: &mut Actions) {
         if self.is_loading() {
             let generation = self.next_generation();
-            self.end_reload(generation, &Outcome::Refused { error }, out);
+            self.end_reload(now, generation, &Outcome::Refused { error }, out);
         }
     }
 
@@ -176,8 +190,10 @@ impl Supervisor {
         };
         if let (Some(load), Some(reload)) = (over, &self.reload) {
             let (generation, after) = (load.generation, now.since(reload.begun));
-            self.load = load;
-            self.end_reload(generation, &Outcome::Done { generation, after }, out);
+            if reload.renewal.is_none() {
+                self.load = load;
+            }
+            self.end_reload(now, generation, &Outcome::Done { generation, after }, out);
             self.forget_unused(generation, out);
         }
     }
@@ -237,8 +253,11 @@ impl Supervisor {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         let Newcomer::Ready { pid, .. } = place.newcomer else { return };
         let former = place.seat;
+        // The past of one that is only renewed counts on.
+        if place.load.generation != load.generation {
+            place.misery = super::backoff::Misery::default();
+        }
         place.load = load;
-        place.misery = super::backoff::Misery::default();
         self.arriving -= 1;
         self.set_newcomer(slot, Newcomer::None);
         self.set_seat(slot, Seat::Held(pid));
@@ -260,10 +279,10 @@ impl Supervisor {
 
     /// One newcomer failed, or what they were to serve: back to what was before.
     pub(super) fn roll_back(&mut self, now: Millis, why: Failure, out: &mut Actions) {
-        let generation = self.generation;
-        if let Some(Reload { phase: Phase::Starting { .. }, .. }) = &self.reload {
+        if let Some(Reload { phase: Phase::Starting { load, .. }, .. }) = &self.reload {
+            let generation = load.generation;
             self.send_newcomers_away(now, out);
-            self.end_reload(generation, &Outcome::RolledBack { why }, out);
+            self.end_reload(now, generation, &Outcome::RolledBack { why }, out);
             self.forget_unused(generation, out);
         }
     }
@@ -293,7 +312,7 @@ impl Supervisor {
     }
 
     /// A stop ends the reload that runs and the one that was to follow.
-    pub(super) fn stop_reload(&mut self, out: &mut Actions) {
+    pub(super) fn stop_reload(&mut self, now: Millis, out: &mut Actions) {
         self.newcomers.clear();
         self.arriving = 0;
         for index in 0..self.slots.len() {
@@ -301,7 +320,7 @@ impl Supervisor {
         }
         let generation = self.generation;
         if self.reload.is_some() {
-            self.end_reload(generation, &Outcome::Stopped, out);
+            self.end_reload(now, generation, &Outcome::Stopped, out);
         }
         let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
         let outcome = Outcome::Stopped;
@@ -310,11 +329,24 @@ impl Supervisor {
         );
     }
 
-    fn end_reload(&mut self, generation: Generation, outcome: &Outcome, out: &mut Actions) {
+    fn end_reload(
+        &mut self,
+        now: Millis,
+        generation: Generation,
+        outcome: &Outcome,
+        out: &mut Actions,
+    ) {
         self.set_takeover(None);
         let Some(reload) = self.reload.take() else { return };
-        let fact = Fact::ReloadEnded { generation, outcome: outcome.clone() };
-        out.push_back(Action::Say(fact));
+        let failed = matches!(outcome, Outcome::RolledBack { .. });
+        let outcome = outcome.clone();
+        out.push_back(Action::Say(match reload.renewal {
+            Some(slot) => {
+                let again_in = if failed { self.renew_again(now, slot) } else { None };
+                Fact::RenewalEnded { slot, outcome: outcome.clone(), again_in }
+            }
+            None => Fact::ReloadEnded { generation, outcome: outcome.clone() },
+        }));
         for asker in reload.askers {
             out.push_back(Action::Answer { asker, outcome: outcome.clone() });
         }
@@ -322,7 +354,9 @@ impl Supervisor {
 
     /// A generation that no slot would start a worker of is not needed any more.
     fn forget_unused(&mut self, newest: Generation, out: &mut Actions) {
-        self.kept.push(newest);
+        if !self.kept.contains(&newest) {
+            self.kept.push(newest);
+        }
         let (slots, serving) = (&self.slots, self.load.generation);
         self.kept.retain(|generation| {
             let uses =

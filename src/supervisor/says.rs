@@ -16,7 +16,9 @@ impl Supervisor {
         let until = worker.load.rules.watchdog.map(|limit| now.plus(limit));
         self.set_phase(pid, Phase::Ready { since: now, until });
         self.proven = true;
-        out.push_back(Action::Say(Fact::Ready { slot, pid, after }));
+        let renewed_in = self.age_limit(pid);
+        self.set_renewal(pid, renewed_in.map(|limit| now.plus(limit)));
+        out.push_back(Action::Say(Fact::Ready { slot, pid, after, renewed_in }));
         if self.is_newcomer(slot, pid) {
             self.newcomer_ready(now, slot, pid);
         }

@@ -122,7 +122,7 @@ impl Supervisor {
         out.push_back(Action::Say(Fact::Stopping { why, workers }));
         self.vacant.clear();
         self.set_outage(None);
-        self.stop_reload(out);
+        self.stop_reload(now, out);
         for index in 0..self.slots.len() {
             let slot = SlotId(index as u32);
             match self.slots.get(index).map(|slot| slot.seat) {
@@ -226,6 +226,8 @@ impl Supervisor {
             }
             return;
         }
+        self.set_renewal(pid, None);
+        self.old.retain(|old| *old != pid);
         self.workers.remove(pid);
         out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
         if leaving {

@@ -15,6 +15,8 @@ pub(super) struct Worker {
     pub(super) load: Rc<Load>,
     pub(super) started: Millis,
     pub(super) phase: Phase,
+    /// When its age will have it replaced.
+    pub(super) renewal: Option<Millis>,
     /// What it reported if it never became COMMAND.
     pub(super) exec_failure: Option<Error>,
 }

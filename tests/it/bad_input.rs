@@ -82,8 +82,13 @@ const ROWS: &[Row] = &[
     row("stop-timeout", "DURATION|none", "1s", &["", "x", "-1s", "367d", "None"], |_| {
         format!("accepted: {TIME}, or none")
     }),
-    row("watchdog", "DURATION|none", "1s", &["", "x", "-1s", "367d"], |_| {
-        format!("accepted: {TIME}, or none")
+    row("watchdog", "DURATION|none", "1s", &["", "x", "0", "-1s", "367d"], |word| match word {
+        "0" => "accepted: a time from 1ms on, or none".into(),
+        _ => format!("accepted: {TIME}, or none"),
+    }),
+    row("max-age", "DURATION|none", "1s", &["", "x", "0", "-1s", "367d"], |word| match word {
+        "0" => "accepted: a time from 1ms on, or none".into(),
+        _ => format!("accepted: {TIME}, or none"),
     }),
     row("surge", "all|K", "2", &["", "x", "All", "-1", "10001", "1.5"], |_| {
         "accepted: all, or 0 to 10000".into()

@@ -90,7 +90,7 @@ impl World {
             let serves = self.processes.values().any(|process| {
                 process.slot == slot && process.told_at.is_none() && self.serves(process)
             });
-            if !serves && !self.model.rests(slot) {
+            if !serves && !self.model.rests(slot) && !self.model.renews(slot) {
                 return Err(format!("slot {slot} is forgotten"));
             }
         }

@@ -27,6 +27,7 @@ impl Tale {
             surge: Surge::All,
             overlap: Millis(0),
             drain_timeout: None,
+            max_age: None,
             watchdog: None,
             reactions: Reactions::default(),
         };

@@ -133,7 +133,8 @@ impl Laws {
 
     /// While a reload runs, nothing is given up.
     fn blame(&self) -> Blame {
-        if self.reloads.under_way.is_some() { Blame::Nobody } else { Blame::Command }
+        let runs = self.reloads.under_way.is_some() || self.reloads.renewing.is_some();
+        if runs { Blame::Nobody } else { Blame::Command }
     }
 
     fn ended(&mut self, slot: SlotId, of: Generation, now: Millis, blame: Blame) {
@@ -240,6 +241,9 @@ impl Laws {
             return Err(format!("there is no slot {slot}"));
         };
         let place = place.entry(generation).or_default();
+        if self.reloads.renewing == Some(slot) {
+            return Ok(());
+        }
         let Some((ended, blame)) = place.ended.take() else { return Ok(()) };
         if now < ended.plus(self.rules.backoff.min) {
             return Err(format!("slot {slot} failed at {} and is started again", ended.0));
@@ -259,7 +263,7 @@ impl Laws {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         let place = place.entry(of).or_default();
         let Some(before) = place.spawned.replace(now) else { return Ok(()) };
-        if core::mem::take(&mut place.excused) {
+        if core::mem::take(&mut place.excused) || self.reloads.renewing == Some(slot) {
             place.promise = None;
             return Ok(());
         }
@@ -311,6 +315,14 @@ impl Laws {
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
             Fact::Reloading { .. } => return Ok(()),
+            Fact::Renewing { slot } => return self.reloads.renew(*slot),
+            Fact::RenewalEnded { slot, .. } => {
+                self.reloads.renewing = None;
+                for place in self.slots[slot.0 as usize].values_mut() {
+                    (place.excused, place.promise, place.ended) = (true, None, None);
+                }
+                return Ok(());
+            }
             Fact::Scaled { workers } => {
                 self.count = self.count.max(*workers as usize);
                 self.slots.resize(self.count, BTreeMap::new());

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use fd3::plan::{Rules, Surge};
-use fd3::units::{Asker, Generation, Millis, Pid};
+use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
 
 use crate::world::Claim;
 
@@ -13,6 +13,8 @@ pub struct Reloads {
     pub asked: Vec<Asker>,
     pub loading: Option<Generation>,
     pub under_way: Option<UnderWay>,
+    /// The slot whose worker is replaced because of its age.
+    pub renewing: Option<SlotId>,
     /// The generations that may be started.
     pub known: BTreeSet<Generation>,
     /// How many workers more than slots any reload so far has allowed; what it began may linger.
@@ -36,6 +38,7 @@ impl Default for Reloads {
             asked: Vec::new(),
             loading: None,
             under_way: None,
+            renewing: None,
             known: BTreeSet::from([Generation(1)]),
             surge: 0,
             drain: None,
@@ -48,6 +51,7 @@ impl Default for Reloads {
 impl Reloads {
     pub fn load(&mut self, generation: Generation) -> Claim {
         if self.under_way.is_some()
+            || self.renewing.is_some()
             || self.loading.replace(generation).is_some_and(|one| one != generation)
         {
             return Err("a reload begins while another one runs".into());
@@ -56,6 +60,15 @@ impl Reloads {
             return Err(format!("generation {generation} is loaded again"));
         }
         Ok(())
+    }
+
+    pub fn renew(&mut self, slot: SlotId) -> Claim {
+        self.surge = self.surge.max(1);
+        let runs = self.under_way.is_some() || self.loading.is_some();
+        match self.renewing.replace(slot) {
+            None if !runs => Ok(()),
+            _ => Err(format!("slot {slot} is renewed while something else is replaced")),
+        }
     }
 
     pub fn loaded(&mut self, rules: &Rules, count: usize) {

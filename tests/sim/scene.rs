@@ -119,6 +119,7 @@ fn rules(rng: &mut Rng) -> Rules {
         surge: Surge::All,
         overlap: Millis(0),
         drain_timeout: rng.pick([None, Some(0), Some(100), Some(8_000)]).map(Millis),
+        max_age: rng.pick([None, None, None, Some(2_000), Some(30_000)]).map(Millis),
         watchdog: rng.percent(15).then_some(Millis(5_000)),
         reactions: reactions(rng),
     }

@@ -41,11 +41,13 @@ pub enum Sight {
     Hung,
     ScaledUp,
     ScaledDown,
+    Renewed,
+    NotRenewed,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 29] = [
+    pub const ALL: [Sight; 31] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -74,6 +76,8 @@ impl Sight {
         Sight::Hung,
         Sight::ScaledUp,
         Sight::ScaledDown,
+        Sight::Renewed,
+        Sight::NotRenewed,
         Sight::Healed,
     ];
 }
@@ -121,7 +125,9 @@ impl Seen {
                 Outcome::RolledBack { .. } => Sight::RolledBack,
                 Outcome::Stopped => Sight::ReloadStopped,
             }),
-            Fact::Reloading { .. } | Fact::Scaled { .. } => {}
+            Fact::RenewalEnded { outcome: Outcome::Done { .. }, .. } => self.note(Sight::Renewed),
+            Fact::RenewalEnded { .. } => self.note(Sight::NotRenewed),
+            Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }
     }

@@ -51,6 +51,9 @@ impl Model {
         if due.mend || due.down {
             return Err("a dead listener is left to itself".into());
         }
+        if due.renewing.is_some() || due.renewed.is_some() {
+            return Err(format!("a renewal is not told: {:?}", due.renewed));
+        }
         if due.scaled {
             return Err("a change of scale is not told".into());
         }
@@ -87,6 +90,8 @@ impl Model {
         let at_once = self.may_spawn() && self.slots.iter().any(Slot::is_due);
         let at_once = at_once.then_some(Millis(0));
         let takeover = self.takeovers().into_iter().map(|(at, _)| at).min();
+        let ages = self.workers.values().filter_map(|worker| worker.renewal);
+        let groups = groups.chain(ages);
         let others = groups.chain(outage).chain(at_once).chain(takeover);
         workers.chain(waits).chain(others).min()
     }

@@ -49,6 +49,7 @@ impl Model {
         self.go_on(now);
         self.scale(now);
         self.reload_begins();
+        self.renew(now);
         Ok(())
     }
 
@@ -64,7 +65,7 @@ impl Model {
     }
 
     /// Every action must have been asked for.
-    pub fn action(&mut self, _now: Millis, action: &Action) -> Claim {
+    pub fn action(&mut self, now: Millis, action: &Action) -> Claim {
         let asked = match action {
             Action::Spawn { slot, generation } => self.spawn(*slot, *generation),
             Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
@@ -82,7 +83,7 @@ impl Model {
             }
             Action::MendListeners => core::mem::take(&mut self.due.mend),
             Action::CloseListeners => core::mem::take(&mut self.due.close),
-            Action::Say(fact) => self.said(fact),
+            Action::Say(fact) => self.said(now, fact),
             Action::Finish { status } => {
                 let right = self.is_over() == Some(*status);
                 self.finished = true;
@@ -97,14 +98,14 @@ impl Model {
         let free = self.may_spawn() && self.burst > 0;
         self.burst = self.burst.saturating_sub(1);
         let recovers = self.slots.iter().any(|slot| slot.vacant);
-        let newest = self.newest;
+        let newest = self.reload.as_ref().map(|reload| reload.generation);
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return false };
         self.spawning = Some(slot);
         if recovers {
             return free && core::mem::take(&mut place.vacant) && generation == place.generation;
         }
         let due = place.newcomer.replace(Newcomer::Spawning) == Some(Newcomer::Due);
-        free && due && generation == newest
+        free && due && Some(generation) == newest
     }
 
     fn signal(&mut self, pid: Pid, signal: Signal, to: Target) -> bool {
@@ -129,9 +130,18 @@ impl Model {
     }
 
     /// What the log tells is what happened.
-    fn said(&mut self, fact: &Fact) -> bool {
+    fn said(&mut self, now: Millis, fact: &Fact) -> bool {
         match fact {
-            Fact::Ready { pid, .. } => take(&mut self.due.ready, pid),
+            Fact::Ready { pid, renewed_in, .. } => {
+                take(&mut self.due.ready, pid) && self.ages(now, *pid, *renewed_in)
+            }
+            Fact::Renewing { slot } => self.due.renewing.take() == Some(*slot),
+            Fact::RenewalEnded { slot, outcome, again_in } => {
+                let due = self.due.renewed.take();
+                due.is_some_and(|(due, came, again)| {
+                    due == *slot && came.is(outcome) && again == *again_in
+                })
+            }
             Fact::Abandoned { pid, .. } => take(&mut self.due.abandon, pid),
             Fact::NotStarted { slot, next, .. } => self.follows(*slot, Of::Failure, *next),
             Fact::Exited { slot, pid, next, .. } => self.follows(*slot, Of::Exit(*pid), *next),
@@ -155,6 +165,16 @@ impl Model {
             Fact::ListenersDown => core::mem::take(&mut self.due.down),
             Fact::Stopping { .. } | Fact::StoppingNow { .. } => self.stop.is_some(),
             Fact::SignalIgnored { .. } => true,
+        }
+    }
+
+    /// Up to a tenth sooner than at its full age.
+    fn ages(&mut self, now: Millis, pid: Pid, renewed_in: Option<Millis>) -> bool {
+        let Some(worker) = self.workers.get_mut(&pid) else { return false };
+        worker.renewal = renewed_in.map(|wait| now.plus(wait));
+        match (self.rules.max_age, renewed_in) {
+            (Some(age), Some(wait)) => Millis(age.0 - age.0 / 10) <= wait && wait <= age,
+            (age, wait) => age.is_none() && wait.is_none(),
         }
     }
 

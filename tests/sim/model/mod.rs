@@ -53,8 +53,10 @@ pub struct Model {
     target: u32,
     /// The generations that may still be started.
     kept: Vec<Generation>,
-    /// How long a replaced worker of each generation may take.
-    drains: Vec<Option<Millis>>,
+    /// The rules of each generation.
+    loads: Vec<Rules>,
+    /// Workers whose age has come.
+    old: VecDeque<Pid>,
     stop: Option<Stop>,
     finished: bool,
     last_failure: u8,
@@ -70,6 +72,8 @@ struct Worker {
     stops: Option<Option<Millis>>,
     killed: Option<Killed>,
     exec_failure: Option<Error>,
+    /// When its age will have it replaced.
+    renewal: Option<Millis>,
     /// Its slot was given to another one, or it came in vain.
     left: bool,
     /// It has not taken over yet.
@@ -177,6 +181,8 @@ struct Due {
     reloading: bool,
     scaled: bool,
     came: Option<Came>,
+    renewing: Option<SlotId>,
+    renewed: Option<(SlotId, Came, Option<Millis>)>,
     answers: Vec<(Asker, Came)>,
     forget: Vec<Generation>,
     /// In the order in which they are to be told.
@@ -230,7 +236,8 @@ impl Model {
             size: scene.workers,
             target: scene.workers,
             kept: vec![Generation(1)],
-            drains: vec![None, scene.rules.drain_timeout],
+            loads: vec![scene.rules.clone(), scene.rules.clone()],
+            old: VecDeque::new(),
             stop: None,
             finished: false,
             last_failure: 0,
@@ -296,11 +303,22 @@ impl Model {
         let rules = if newcomer { self.reload.as_ref().map(Reload::rules) } else { None };
         let drain = match rules {
             Some(rules) => rules.drain_timeout,
-            None => self.drains[self.slots[slot.0 as usize].generation.0 as usize],
+            None => self.loads[self.slots[slot.0 as usize].generation.0 as usize].drain_timeout,
         };
         let (told, stops, killed, exec_failure, left) = (None, None, None, None, false);
-        let worker =
-            Worker { slot, phase, told, stops, killed, exec_failure, left, newcomer, drain };
+        let renewal = None;
+        let worker = Worker {
+            slot,
+            phase,
+            told,
+            stops,
+            killed,
+            exec_failure,
+            renewal,
+            left,
+            newcomer,
+            drain,
+        };
         self.workers.insert(pid, worker);
         if newcomer {
             self.slot(slot).newcomer = Some(Newcomer::Lives(pid));
@@ -324,6 +342,7 @@ impl Model {
             self.served(now, pid);
         }
         let Some(worker) = self.workers.remove(&pid) else { return };
+        self.old.retain(|old| *old != pid);
         let slot = worker.slot;
         self.left_behind(now, pid, &worker);
         if worker.newcomer {
@@ -403,6 +422,7 @@ impl Model {
 
     fn abandon(&mut self, pid: Pid) {
         self.workers.remove(&pid);
+        self.old.retain(|old| *old != pid);
         self.due.abandon.push(pid);
     }
 

@@ -4,10 +4,13 @@ use fd3::plan::{Rules, Surge};
 use fd3::supervisor::{Failure, Outcome};
 use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
 
-use super::{Model, Phase, Slot};
+use super::{Model, Phase, Slot, Worker};
 
 /// The reload that runs.
 pub(super) struct Reload {
+    pub(super) generation: Generation,
+    /// Of this slot alone, because of its worker's age.
+    renewal: Option<SlotId>,
     askers: Vec<Asker>,
     rules: Rules,
     /// Slots that had no turn yet, the next one last.
@@ -75,7 +78,13 @@ impl Came {
 
 impl Model {
     pub fn reloading(&self) -> bool {
-        self.reload.is_some() || self.wanted.is_some()
+        let reload = self.reload.as_ref();
+        reload.is_some_and(|reload| reload.renewal.is_none()) || self.wanted.is_some()
+    }
+
+    /// Its worker is being replaced because of its age.
+    pub fn renews(&self, slot: SlotId) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.renewal == Some(slot))
     }
 
     pub(super) fn reload_asked(&mut self, asker: Option<Asker>) {
@@ -139,11 +148,11 @@ impl Model {
         let Some(askers) = self.loading.take() else { return };
         self.newest = Generation(self.newest.0 + 1);
         self.kept.push(self.newest);
-        self.drains.push(rules.drain_timeout);
+        self.loads.push(rules.clone());
         let all = (0..self.size).map(SlotId);
         let todo = all.rev().filter(|slot| !self.slots[slot.0 as usize].rests).collect();
-        let rules = rules.clone();
-        self.reload = Some(Reload { askers, rules, todo });
+        let (generation, renewal, rules) = (self.newest, None, rules.clone());
+        self.reload = Some(Reload { generation, renewal, askers, rules, todo });
         self.due.reloading = true;
         self.go_on(now);
     }
@@ -151,6 +160,38 @@ impl Model {
     pub(super) fn load_failed(&mut self) {
         if let Some(askers) = self.loading.take() {
             self.came(askers, Came::Refused);
+        }
+    }
+
+    fn ended(&mut self, now: Millis, reload: Reload, came: Came) {
+        let Some(slot) = reload.renewal else { return self.came(reload.askers, came) };
+        let failed = matches!(came, Came::RolledBack(_));
+        let holder = self.holder(slot).filter(|_| failed);
+        let age = self.rules.max_age.unwrap_or_default();
+        let again = holder.map(|_| Millis(age.0 / 10).max(Millis(1_000)));
+        if let Some(worker) = holder.and_then(|pid| self.workers.get_mut(&pid)) {
+            worker.renewal = again.map(|again| now.plus(again));
+        }
+        self.due.renewed = Some((slot, came, again));
+    }
+
+    /// The oldest one that still holds its seat, when nothing else is being replaced.
+    pub(super) fn renew(&mut self, now: Millis) {
+        let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
+        let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
+        if !self.running() || !idle || !free {
+            return;
+        }
+        while let Some(pid) = self.old.pop_front() {
+            let worker = self.workers.get(&pid);
+            let holds = |worker: &&Worker| worker.is_untold() && !worker.left && !worker.newcomer;
+            let Some(slot) = worker.filter(holds).map(|worker| worker.slot) else { continue };
+            let generation = self.slot(slot).generation;
+            let rules = self.loads[generation.0 as usize].clone();
+            let (renewal, askers, todo) = (Some(slot), Vec::new(), vec![slot]);
+            self.reload = Some(Reload { generation, renewal, askers, rules, todo });
+            self.due.renewing = Some(slot);
+            return self.go_on(now);
         }
     }
 
@@ -177,8 +218,10 @@ impl Model {
                 Some(slot) => self.turn(now, slot, first),
                 None if self.arriving() == 0 => {
                     let Some(reload) = self.reload.take() else { return };
-                    self.came(reload.askers, Came::Done);
-                    self.serving = self.newest;
+                    if reload.renewal.is_none() {
+                        self.serving = self.newest;
+                    }
+                    self.ended(now, reload, Came::Done);
                     return self.forget();
                 }
                 None => return,
@@ -265,10 +308,14 @@ impl Model {
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.newcomer = false;
         }
-        let (generation, place) = (self.newest, self.slot(slot));
+        let newest = self.newest;
+        let generation = self.reload.as_ref().map_or(newest, |reload| reload.generation);
+        let place = self.slot(slot);
         (place.vacant, place.wait, place.rests, place.ceded) = (false, None, false, false);
-        (place.in_a_row, place.generation) = (0, generation);
-        place.restarts.clear();
+        if place.generation != generation {
+            (place.in_a_row, place.generation) = (0, generation);
+            place.restarts.clear();
+        }
         if let Some(former) = former {
             self.drain(now, former);
             if let Some(worker) = self.workers.get_mut(&former) {
@@ -293,13 +340,13 @@ impl Model {
                 self.tell_only(pid, limit, true);
             }
         }
-        self.came(reload.askers, Came::RolledBack(why));
+        self.ended(now, reload, Came::RolledBack(why));
         self.forget();
     }
 
     pub(super) fn reload_stopped(&mut self) {
         if let Some(reload) = self.reload.take() {
-            self.came(reload.askers, Came::Stopped);
+            self.ended(Millis(0), reload, Came::Stopped);
         }
         let waiting = self.wanted.take().unwrap_or_default();
         self.due.answers.extend(waiting.into_iter().map(|asker| (asker, Came::Stopped)));

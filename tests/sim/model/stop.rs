@@ -138,6 +138,13 @@ impl Model {
                 (_, None) => break,
             }
         }
+        let workers = self.workers.iter_mut();
+        let mut aged: Vec<(Millis, Pid)> = workers
+            .filter(|(_, worker)| worker.renewal.is_some_and(|at| at <= now))
+            .filter_map(|(pid, worker)| Some((worker.renewal.take()?, *pid)))
+            .collect();
+        aged.sort_unstable();
+        self.old.extend(aged.into_iter().map(|(_, pid)| pid));
         self.groups_due(now);
         for slot in &mut self.slots {
             if slot.wait.as_ref().is_some_and(|wait| wait.until.is_some_and(|at| at <= now)) {
