@@ -1,7 +1,7 @@
 //! Workers come and go: spawns them, hears what they say, finds them when they end, and reaps everyone
 //! else's orphans on the way.
 
-use super::{EventLoop, Token, process, signal};
+use super::{EventLoop, Token, Tries, process, signal};
 use crate::protocol::notify::{self, Notice, Watchdog};
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
@@ -132,7 +132,7 @@ impl EventLoop {
                 How::Exited(code) => Status::Exited(code),
                 How::Killed(signal) => Status::Killed(Signal(signal)),
             };
-            let damage = self.check_listeners(Some(pid));
+            let damage = self.check_listeners(Some(pid), Tries::Anew);
             self.tell(Event::Exited { pid, status });
             if let Some(event) = damage {
                 self.tell(event);

@@ -1,6 +1,6 @@
 //! Guards what is shared: when a worker has hurt a listener, it is mended and told who did it.
 
-use super::listeners::{Listener, Listeners};
+use super::listeners::{Listener, Listeners, Tries};
 use super::{EventLoop, Token};
 use crate::error::Errno;
 use crate::protocol::activation::FIRST_FD;
@@ -12,21 +12,21 @@ use crate::units::Pid;
 impl EventLoop {
     /// The kernel said that something happened to a listener.
     pub(super) fn guard_listeners(&mut self) {
-        if let Some(event) = self.check_listeners(None) {
+        if let Some(event) = self.check_listeners(None, Tries::News) {
             self.tell(event);
         }
     }
 
     /// Tries to replace what is dead.
     pub(super) fn mend_listeners(&mut self) -> Event {
-        self.check_listeners(None).unwrap_or(Event::ListenerReplaced)
+        self.check_listeners(None, Tries::Anew).unwrap_or(Event::ListenerReplaced)
     }
 
     /// Mends what is damaged. An event: a socket is dead that the workers hold. `suspect` is the worker
     /// that has just done something, if one has.
-    pub(super) fn check_listeners(&mut self, suspect: Option<Pid>) -> Option<Event> {
+    pub(super) fn check_listeners(&mut self, suspect: Option<Pid>, tries: Tries) -> Option<Event> {
         let listeners = self.listeners.as_mut()?;
-        let damages = listeners.check();
+        let damages = listeners.check(tries);
         let suspect = suspect.or_else(|| self.supervisor.suspect().map(|(_, pid)| pid));
         for damage in &damages {
             self.log.damage(damage, listeners, suspect);
@@ -36,7 +36,10 @@ impl EventLoop {
         if let Err(errno) = watched {
             self.log.cannot_watch(errno);
         }
-        if listeners.all.iter().any(Listener::is_dead) {
+        // One that nobody here can replace is no reason to stop the others.
+        let all = &listeners.all;
+        if all.iter().any(Listener::is_down) || all.iter().all(Listener::is_dead) && !all.is_empty()
+        {
             return Some(Event::ListenerDead);
         }
         replaced.then_some(Event::ListenerReplaced)
@@ -48,6 +51,10 @@ pub(super) fn unwatch(epoll: &Epoll, listeners: &Listeners) {
     for listener in &listeners.all {
         // One that was dead for good is not watched.
         let _ = epoll.delete(&listener.fd);
+    }
+    // A child that hangs before its exec has a copy, which would wake us for ever.
+    if let Some(paths) = listeners.watch() {
+        let _ = epoll.delete(paths);
     }
 }
 

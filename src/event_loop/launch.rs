@@ -5,14 +5,16 @@ use alloc::rc::Rc;
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::Rlimit;
 
 use super::listeners::Listener;
-use crate::error::Error;
+use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
 use crate::plan::{Launch, Stdin};
-use crate::protocol::activation::{Told, Worker, may_pass_on, variables, wants_nonblocking};
+use crate::protocol::activation::{
+    FIRST_FD, Told, Worker, may_pass_on, variables, wants_nonblocking,
+};
 use crate::protocol::env_file::{self, Environment};
 use crate::sys::exec;
 use crate::sys::fd;
@@ -128,6 +130,11 @@ impl Launcher {
             variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
         let descriptors: Vec<BorrowedFd<'_>> =
             listeners.iter().map(|listener| listener.fd.as_fd()).collect();
+        // It would be lost to another one's number in the child.
+        let reserved = FIRST_FD + listeners.len() as i32;
+        if descriptors.iter().any(|fd| fd.as_raw_fd() < reserved) {
+            return Err(Error::system("prepare", "a listener", Errno(libc::EMFILE)));
+        }
         if wants_nonblocking(&start.launch.protocols) {
             // Each time: a former worker may have undone it, and a repaired listener is a new one.
             for fd in &descriptors {

@@ -48,6 +48,8 @@ pub struct Listener {
     told: Option<What>,
     /// The backlog to which workers shrink it, told already: many do whenever they start.
     shrunk: Option<i32>,
+    /// It is dead, and what is here only keeps its place.
+    let_go: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,13 @@ pub enum What {
     ShutDown,
     PathMissing,
     PathReplaced,
+}
+
+/// Whether what could not be repaired is tried again. Not on news of it, which the try itself may make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tries {
+    Anew,
+    News,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,25 +123,28 @@ impl Listeners {
     }
 
     /// Looks for damage, repairs it, and tells. What cannot be repaired is told once.
-    pub fn check(&mut self) -> Vec<Damage> {
+    pub fn check(&mut self, tries: Tries) -> Vec<Damage> {
         if let Some(watch) = &self.watch {
             watch.drain();
         }
         let mut damages = Vec::new();
         for index in 0..self.all.len() {
-            self.check_one(index, &mut damages);
+            self.check_one(index, tries, &mut damages);
         }
         damages
     }
 
     /// One listener may be hurt in several ways: goes on until it is whole, or cannot be.
-    fn check_one(&mut self, index: usize, damages: &mut Vec<Damage>) {
+    fn check_one(&mut self, index: usize, tries: Tries, damages: &mut Vec<Damage>) {
         for _ in 0..REPAIRS_MAX {
             let listener = &mut self.all[index];
             let Some(what) = listener.damage() else {
                 listener.told = None;
                 return;
             };
+            if tries == Tries::News && listener.told == Some(what) {
+                return;
+            }
             let repaired = listener.repair(what, &mut self.replaced);
             let news = repaired.is_ok() || listener.told != Some(what);
             listener.told = repaired.is_err().then_some(what);
@@ -183,7 +195,18 @@ impl Listener {
             Some(queue) => clamp(queue.max),
             None => listen::backlog(&listen.options),
         };
-        Ok(Listener { fd, name, address, listen, stream, backlog, path, told: None, shrunk: None })
+        Ok(Listener {
+            fd,
+            name,
+            address,
+            listen,
+            stream,
+            backlog,
+            path,
+            told: None,
+            shrunk: None,
+            let_go: false,
+        })
     }
 
     /// How full the queue is, where the kernel tells.
@@ -194,6 +217,17 @@ impl Listener {
     /// Dead, and not replaced yet.
     pub fn is_dead(&self) -> bool {
         self.told == Some(What::ShutDown)
+    }
+
+    /// Dead, and fd3 can hope to replace it.
+    pub fn is_down(&self) -> bool {
+        self.is_dead() && !self.is_theirs()
+    }
+
+    /// It was inherited, and only who made it can make it anew.
+    fn is_theirs(&self) -> bool {
+        let adopted = matches!(self.listen.address, Address::Inherited(_));
+        adopted && matches!(self.address, Address::Unix { .. } | Address::Inherited(_))
     }
 
     fn open(plan: &Listen, inherited: &Inherited, taken: &mut Vec<i32>) -> Result<Listener, Error> {
@@ -297,14 +331,14 @@ impl Listener {
     /// and at a path it is not in the way of a new one. Everywhere else it holds the address for as long
     /// as anybody has it: fd3 lets go of it at once, and the workers have to.
     fn open_again(&mut self, replaced: &mut Vec<OwnedFd>) -> Result<(), Error> {
-        let adopted = matches!(self.listen.address, Address::Inherited(_));
-        if adopted && matches!(self.address, Address::Unix { .. } | Address::Inherited(_)) {
+        if self.is_theirs() {
             let reason = "it was inherited; whoever made it must make it anew";
             return Err(Error::refused("replace", &self.address, reason));
         }
         match listen::open(&self.address, &self.listen) {
             Ok(fresh) => {
                 replaced.push(core::mem::replace(&mut self.fd, fresh.fd));
+                self.let_go = false;
                 self.path = fresh.path;
                 if let Some(queue) = self.queue() {
                     self.backlog = clamp(queue.max);
@@ -312,9 +346,10 @@ impl Listener {
                 Ok(())
             }
             Err(error) => {
-                if !self.is_dead()
+                if !self.let_go
                     && let Ok(placeholder) = socket::unbound()
                 {
+                    self.let_go = true;
                     replaced.push(core::mem::replace(&mut self.fd, placeholder));
                 }
                 Err(error)

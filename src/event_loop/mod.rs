@@ -19,7 +19,7 @@ mod token;
 use self::children::{HEARD_AT_ONCE, Heard};
 use self::control::Control;
 use self::launch::Launcher;
-use self::listeners::Listeners;
+use self::listeners::{Listeners, Tries};
 use self::load::Loader;
 use self::log::Log;
 use self::token::Token;
@@ -48,8 +48,8 @@ pub(crate) struct EventLoop {
     own_pid: Pid,
     /// Children may have ended that nobody looked at yet.
     children_ended: bool,
-    /// A worker that became ready, and its listeners were not looked at since.
-    just_ready: Option<Pid>,
+    /// A worker became ready, and the listeners were not looked at since; who, if only one did.
+    just_ready: Option<Option<Pid>>,
     finished: Option<u8>,
 }
 
@@ -118,7 +118,7 @@ impl EventLoop {
                 }
             }
             // By now it has done to the listeners what it does when it starts.
-            next = self.just_ready.take().and_then(|pid| self.check_listeners(Some(pid)));
+            next = self.just_ready.take().and_then(|pid| self.check_listeners(pid, Tries::Anew));
         }
     }
 
@@ -143,7 +143,8 @@ impl EventLoop {
     fn say(&mut self, fact: &Fact) {
         self.log.tell(fact);
         if let Fact::Ready { pid, .. } = fact {
-            self.just_ready = Some(*pid);
+            let several = self.just_ready.is_some();
+            self.just_ready = Some(if several { None } else { Some(*pid) });
         } else if let Fact::Scaled { workers } = fact {
             let listeners = self.loader.fixed.listen.len();
             self.launcher.scaled(*workers, setup::descriptors(listeners, *workers));

@@ -311,7 +311,11 @@ impl Supervisor {
 
     /// A signal whose sender is a worker is never an order: it means ready, or nothing.
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
-        let by = [sender.pid, sender.group].into_iter().flatten();
+        let by: Vec<Pid> = [sender.pid, sender.group].into_iter().flatten().collect();
+        // What a worker left behind still speaks for it, and we may be its parent now.
+        if by.iter().any(|pid| self.leftovers.get(*pid).is_some()) {
+            return;
+        }
         let worker = by.into_iter().find_map(|pid| Some((pid, self.workers.get(pid)?)));
         if let Some((pid, worker)) = worker {
             if let Readiness::Signal(_) = worker.load.rules.readiness {

@@ -56,7 +56,8 @@ fn executable(file: &CStr) -> Result<(), Errno> {
     Ok(rustix::fs::access(file, Access::EXEC_OK)?)
 }
 
-/// Words a failed execve(2) and tells "not found" (127) from "not executable" (126).
+/// Words a failed execve(2) and tells "not found" (127) from "not executable" (126) and from what is no
+/// fault of COMMAND's (125).
 pub fn error(file: &CStr, errno: Errno) -> Error {
     let what = file.to_string_lossy();
     match errno.0 {
@@ -67,6 +68,10 @@ pub fn error(file: &CStr, errno: Errno) -> Error {
         libc::ENOEXEC => {
             let why = "exec format error (a script without a #! line, or another machine's binary)";
             Error::refused(DOING, what, why).of_kind(Kind::NotExecutable)
+        }
+        // The machine is short of something, or its disk fails: no fault of the file's.
+        libc::ENOMEM | libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::EIO => {
+            Error::system(DOING, what, errno)
         }
         _ => Error::system(DOING, what, errno).of_kind(Kind::NotExecutable),
     }

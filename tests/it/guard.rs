@@ -260,7 +260,7 @@ signal.signal(15, drain); os.write(1, b'up\\n')";
     fd3.signal(libc::SIGTERM);
     fd3.line("draining");
     assert!(ticks_in_a_second(&fd3) < 20, "{}", fd3.log());
-    assert_eq!(fd3.count("shut a listener down"), 0, "{}", fd3.log());
+    assert_eq!(fd3.count("was shut down"), 0, "{}", fd3.log());
 }
 
 /// No timer, no poll: nothing but facts wakes fd3.

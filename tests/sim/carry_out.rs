@@ -147,10 +147,11 @@ impl World {
     }
 
     fn kill_leftovers(&mut self, group: Pid) -> Option<Event> {
-        let process = self.processes.get(&group);
+        let process = self.processes.get_mut(&group);
         let Some(process) = process.filter(|process| matches!(process.life, Life::Orphaned)) else {
             return Some(Event::GroupGone { group });
         };
+        process.killed = true;
         let who = Who { pid: group, serial: process.serial };
         if let Some(after) = process.dies_after {
             self.happens_in(after, Happening::GroupGone(who));

@@ -32,6 +32,7 @@ impl World {
         self.queue.retain(|_, happening| match happening {
             Happening::Begin | Happening::Dies(..) => true,
             Happening::Noticed(_) | Happening::GroupGone(_) => true,
+            Happening::SignalledByGroup(..) => false,
             Happening::Does(..) | Happening::Signalled(..) => false,
             Happening::ListenerReplaced | Happening::ListenerDead | Happening::Noise => false,
             Happening::Reload => false,

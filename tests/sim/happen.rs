@@ -65,6 +65,14 @@ impl World {
                 self.processes.remove(&who.pid);
                 self.deliver(Event::GroupGone { group: who.pid })
             }
+            Happening::SignalledByGroup(who, signal) => {
+                let process = self.processes.get(&who.pid);
+                if !self.is_there(who) || process.is_none_or(|process| process.killed) {
+                    return Ok(());
+                }
+                let sender = sender(who.pid, By::ItsChild);
+                self.deliver(Event::Signalled { signal, sender })
+            }
             Happening::Signalled(signal, sender) => {
                 self.deliver(Event::Signalled { signal, sender })
             }
@@ -186,6 +194,10 @@ impl World {
         if self.rng.percent(self.scene.moods.leaves) && self.finished.is_none() {
             let lingers = Millis(self.rng.pick([1, 100, 10_000, 100_000]));
             self.happens_in(lingers, Happening::GroupGone(who));
+            // fd3 is the parent of those who stay now, and some of them signal their parent.
+            let signal = Signal(self.rng.pick([1, libc::SIGTERM, libc::SIGINT, 61]));
+            let some_time = Millis(self.rng.below(lingers.0));
+            self.happens_in(some_time, Happening::SignalledByGroup(who, signal));
             return Ok(());
         }
         self.processes.remove(&who.pid);

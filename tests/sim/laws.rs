@@ -146,7 +146,7 @@ impl Laws {
 
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender) {
         let mut senders = [sender.pid, sender.group].into_iter().flatten();
-        if senders.any(|pid| self.workers.contains_key(&pid)) {
+        if senders.any(|pid| self.workers.contains_key(&pid) || self.groups.contains_key(&pid)) {
             return;
         }
         let reaction = self.rules.reactions.to(signal);

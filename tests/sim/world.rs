@@ -29,6 +29,8 @@ pub enum Happening {
     /// The last child of its group is gone.
     GroupGone(Who),
     Signalled(Signal, Sender),
+    /// By somebody whom a dead worker left behind.
+    SignalledByGroup(Who, Signal),
     ListenerReplaced,
     ListenerDead,
     Reload,

@@ -245,7 +245,7 @@ fn a_shrunk_backlog_is_seen_and_repaired() {
     let dir = TempDir::new();
     let unix = format!("unix:{},backlog=20", dir.file("x"));
     let mut listeners = open(&["127.0.0.1:0", &unix]).expect("open");
-    assert_eq!(listeners.check(), []);
+    assert_eq!(listeners.check(Tries::Anew), []);
     for index in [0, 1] {
         let from = listeners.all[index].backlog;
         socket::listen(listeners.all[index].fd.as_fd(), 1).expect("listen");
@@ -257,11 +257,11 @@ fn a_shrunk_backlog_is_seen_and_repaired() {
             replaced_socket: false,
             again: false,
         };
-        assert_eq!(listeners.check(), [damage]);
-        assert_eq!(listeners.check(), []);
+        assert_eq!(listeners.check(Tries::Anew), [damage]);
+        assert_eq!(listeners.check(Tries::Anew), []);
         assert_eq!(listeners.all[index].queue().map(|queue| queue.max), Some(from as u32));
         socket::listen(listeners.all[index].fd.as_fd(), i32::MAX).expect("listen");
-        assert_eq!(listeners.check(), [], "more does no harm");
+        assert_eq!(listeners.check(Tries::Anew), [], "more does no harm");
     }
     listeners.close();
 }
@@ -285,8 +285,8 @@ fn a_listener_that_was_shut_down_is_replaced() {
                 replaced_socket: true,
                 again: false,
             };
-            assert_eq!(listeners.check(), [damage], "{index}");
-            assert_eq!(listeners.check(), []);
+            assert_eq!(listeners.check(Tries::Anew), [damage], "{index}");
+            assert_eq!(listeners.check(Tries::Anew), []);
         }
         assert_eq!(addresses(&listeners), before);
         assert_serves(&listeners.all[0], tcp_client(&listeners.all[0]));
@@ -307,12 +307,12 @@ fn an_adopted_tcp_socket_is_replaced_an_adopted_path_is_told_once() {
     let mut listeners = open(&[&texts[0], &texts[1]]).expect("adopt");
     shutdown(&six, Shutdown::Both).expect("shutdown");
     shutdown(&unix, Shutdown::Both).expect("shutdown");
-    let damages = listeners.check();
+    let damages = listeners.check(Tries::Anew);
     assert!(damages[0].repaired.is_ok() && damages[0].replaced_socket);
     assert_serves(&listeners.all[0], tcp_client(&listeners.all[0]));
     let message = damages[1].repaired.as_ref().expect_err("not ours").to_string();
     assert!(message.ends_with("it was inherited; whoever made it must make it anew"), "{message}");
-    assert_eq!(listeners.check(), []);
+    assert_eq!(listeners.check(Tries::Anew), []);
     listeners.close();
     assert_eq!(dir.names(), ["x"], "it is not ours");
 }
@@ -334,33 +334,33 @@ fn an_unlinked_path_wakes_us_and_comes_back() {
     assert!(!readable(&listeners));
     fs::remove_file(&path).expect("unlink");
     assert!(readable(&listeners));
-    assert_eq!(listeners.check(), [damage(What::PathMissing)]);
+    assert_eq!(listeners.check(Tries::Anew), [damage(What::PathMissing)]);
     assert_serves(&listeners.all[0], UnixStream::connect(&path).expect("connect"));
-    assert_eq!(listeners.check(), []);
+    assert_eq!(listeners.check(Tries::Anew), []);
     assert!(!readable(&listeners), "our own repair wakes us once more at most");
 
     fs::remove_file(&path).expect("unlink");
     let _thief = UnixListener::bind(&path).expect("bind");
-    assert_eq!(listeners.check(), [damage(What::PathReplaced)]);
+    assert_eq!(listeners.check(Tries::Anew), [damage(What::PathReplaced)]);
     assert_serves(&listeners.all[0], UnixStream::connect(&path).expect("connect"));
 
     // Everything at once.
     fs::remove_file(&path).expect("unlink");
     socket::listen(listeners.all[0].fd.as_fd(), 1).expect("listen");
-    assert_eq!(listeners.check().len(), 2);
+    assert_eq!(listeners.check(Tries::Anew).len(), 2);
     fs::remove_file(&path).expect("unlink");
     shutdown(&listeners.all[0].fd, Shutdown::Both).expect("shutdown");
-    assert_eq!(listeners.check().len(), 1);
+    assert_eq!(listeners.check(Tries::Anew).len(), 1);
     assert_serves(&listeners.all[0], UnixStream::connect(&path).expect("connect"));
 
     fs::remove_file(&path).expect("unlink");
     fs::write(&path, "foreign").expect("write");
-    let told = listeners.check();
+    let told = listeners.check(Tries::Anew);
     let message = told[0].repaired.as_ref().expect_err("a file is left alone").to_string();
     assert_eq!(message, format!("cannot restore unix:{path}: is not a socket"));
-    assert_eq!(listeners.check(), [], "told once");
+    assert_eq!(listeners.check(Tries::Anew), [], "told once");
     fs::remove_file(&path).expect("unlink");
-    assert_eq!(listeners.check(), [damage(What::PathMissing)]);
+    assert_eq!(listeners.check(Tries::Anew), [damage(What::PathMissing)]);
     fs::remove_file(&path).expect("unlink");
     fs::write(&path, "foreign").expect("write");
     listeners.close();
@@ -384,9 +384,9 @@ fn dropping_leaves_the_path_for_the_successor() {
     .expect("parts");
     drop((old, listeners));
     let mut listeners = Listeners::of(vec![new]);
-    assert_eq!(listeners.check(), []);
+    assert_eq!(listeners.check(Tries::Anew), []);
     fs::remove_file(&path).expect("unlink");
-    assert_eq!(listeners.check().len(), 1);
+    assert_eq!(listeners.check(Tries::Anew).len(), 1);
     listeners.close();
     assert_eq!(dir.names(), [""; 0]);
 }

@@ -56,6 +56,9 @@ impl Model {
     /// A signal of a worker is never an order.
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender) {
         let by = [sender.pid, sender.group].into_iter().flatten();
+        if by.clone().any(|pid| self.groups.contains_key(&pid)) {
+            return;
+        }
         let Some(pid) = by.into_iter().find(|pid| self.workers.contains_key(pid)) else {
             return self.ordered(now, signal);
         };
