@@ -7,6 +7,8 @@ pub mod epoll;
 pub mod exec;
 pub mod fd;
 pub mod file;
+#[cfg(test)]
+mod heap;
 pub mod inotify;
 mod memory;
 pub mod notify;
