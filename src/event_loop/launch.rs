@@ -1,7 +1,6 @@
 //! Makes a worker of a slot: finds COMMAND, makes its environment and its notify socket, forks.
 
 use std::ffi::CString;
-use std::os::unix::ffi::OsStringExt;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Rlimit;
@@ -10,6 +9,7 @@ use super::listeners::Listener;
 use crate::error::Error;
 use crate::plan::Launch;
 use crate::protocol::activation::{Told, Worker, may_pass_on, variables, wants_nonblocking};
+use crate::sys::environment;
 use crate::sys::exec;
 use crate::sys::notify::NotifySocket;
 use crate::sys::socket;
@@ -20,7 +20,7 @@ pub(super) struct Launcher {
     launch: Launch,
     /// What fd3 passes on of its own environment.
     environment: Vec<CString>,
-    path: Option<Vec<u8>>,
+    path: Option<&'static [u8]>,
     /// For fd 0; `None` leaves what is there.
     stdin: Option<OwnedFd>,
     descriptor_limit: Option<Rlimit>,
@@ -42,19 +42,9 @@ impl Launcher {
         reports: Reports,
         own_pid: Pid,
     ) -> Result<Launcher, Error> {
-        let path = std::env::var_os("PATH").map(OsStringExt::into_vec);
-        let environment = std::env::vars_os()
-            .map(|(name, value)| {
-                let mut variable = name.into_vec();
-                variable.push(b'=');
-                variable.append(&mut value.into_vec());
-                variable
-            })
-            .filter(|variable| may_pass_on(variable))
-            // The environment's own strings have no NUL inside.
-            .filter_map(|variable| CString::new(variable).ok())
-            .collect();
-        let program = find(&launch, path.as_deref())?;
+        let path = environment::variable("PATH");
+        let environment = environment::kept(may_pass_on);
+        let program = find(&launch, path)?;
         let serial = 0;
         Ok(Launcher {
             launch,
@@ -78,7 +68,7 @@ impl Launcher {
     ) -> Result<(Pid, NotifySocket), Error> {
         // The first one follows right after `new`.
         if self.serial > 0 {
-            self.program = find(&self.launch, self.path.as_deref())?;
+            self.program = find(&self.launch, self.path)?;
         }
         let socket =
             NotifySocket::new().map_err(|errno| Error::system("make", "a notify socket", errno))?;

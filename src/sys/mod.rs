@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod environment;
 pub mod epoll;
 pub mod exec;
 pub mod fd;
