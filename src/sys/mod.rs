@@ -39,6 +39,16 @@ impl From<rustix::io::Errno> for Errno {
     }
 }
 
+// fork(2) without what the C library does for threads: handlers, and locks that are not held. Rust's musl has
+// it, not every other C library.
+#[cfg(not(target_env = "musl"))]
+use libc::fork as bare_fork;
+#[cfg(target_env = "musl")]
+unsafe extern "C" {
+    #[link_name = "_Fork"]
+    fn bare_fork() -> libc::pid_t;
+}
+
 /// The result of a libc call that answers -1 and sets errno.
 fn checked(result: i32) -> Result<i32, Errno> {
     if result == -1 { Err(last_errno()) } else { Ok(result) }

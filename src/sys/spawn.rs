@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::OFlags;
 use rustix::process::Rlimit;
 
-use super::{checked, fd, last_errno, process, signal};
+use super::{bare_fork, checked, fd, last_errno, process, signal};
 use crate::error::Errno;
 
 /// Where the listeners begin (sd_listen_fds(3)).
@@ -63,7 +63,7 @@ pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
         parent: process::own_pid(),
     };
     // SAFETY: this process has one thread, and the child calls only async-signal-safe functions.
-    match unsafe { libc::fork() } {
+    match unsafe { bare_fork() } {
         -1 => Err(last_errno()),
         0 => become_command(&prepared),
         pid => {

@@ -12,7 +12,7 @@
 use super::{Access, BoundPath, Trouble, remove, rename, settle, split, with_mode};
 use crate::error::Errno;
 use crate::sys::socket::{self, Name};
-use crate::sys::{last_errno, process};
+use crate::sys::{bare_fork, last_errno, process};
 use alloc::format;
 use alloc::vec::Vec;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, open};
@@ -128,7 +128,7 @@ fn bind_inside(fd: BorrowedFd<'_>, scratch: &Scratch, path: &[u8]) -> Result<(),
     let public = socket::encode(&Name::Path(path.to_vec()))?;
     let public = if scratch.has_room { Some(&public) } else { None };
     // SAFETY: the child runs `child` alone, which makes system calls and nothing else.
-    match unsafe { libc::fork() } {
+    match unsafe { bare_fork() } {
         -1 => Err(last_errno()),
         0 => child(fd, &scratch.root, public, &hidden),
         pid => wait(pid),
