@@ -81,7 +81,7 @@ fn add_config(typed: &mut Typed) -> Result<(), Error> {
 
 fn read_config(given: &Given) -> Result<Vec<u8>, Error> {
     let path = typed::c_string(&given.value)?;
-    sys::file::read(path.as_c_str(), CONFIG_MAX)
+    sys::file::read(path.to_bytes(), CONFIG_MAX)
         .map_err(|errno| Error::system("read", given.told(), errno).of_kind(Kind::Usage))
 }
 

@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn what_is_given_back_is_never_written_to() {
         let (start, length) = read_only();
-        let maps = crate::sys::file::read("/proc/self/maps", 1 << 20).expect("/proc is there");
+        let maps = crate::sys::file::read(b"/proc/self/maps", 1 << 20).expect("/proc is there");
         let maps = String::from_utf8(maps).expect("it is text");
         let mut parts = 0;
         for line in maps.lines() {

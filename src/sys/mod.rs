@@ -23,6 +23,7 @@ pub mod unix_path;
 pub mod wait;
 
 use crate::error::{Errno, Error};
+use alloc::ffi::CString;
 
 /// The first thing a process of ours does: from here on no signal is lost, none inherited is ignored,
 /// and nothing of ours lands on 0 to 2.
@@ -47,6 +48,11 @@ use libc::fork as bare_fork;
 unsafe extern "C" {
     #[link_name = "_Fork"]
     fn bare_fork() -> libc::pid_t;
+}
+
+/// A path for the kernel. rustix takes any bytes, but makes each of its calls anew for what is no C string yet.
+fn c_path(path: &[u8]) -> Result<CString, rustix::io::Errno> {
+    CString::new(path).map_err(|_| rustix::io::Errno::INVAL)
 }
 
 /// The result of a libc call that answers -1 and sets errno.
