@@ -1,6 +1,7 @@
 //! The one error of the house: what we were doing, to what, and why it failed.
 //! Its `Display` is the grammar of every message; nothing else words an error.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 
@@ -32,7 +33,12 @@ pub enum Kind {
 
 /// A failure, ready to be told in one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error {
+pub struct Error(Box<Facts>);
+
+/// Behind a pointer: errors are rare and are handed up through many functions, each of which moves as many
+/// bytes as there are (10 KiB of code in all).
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Facts {
     kind: Kind,
     doing: &'static str,
     what: String,
@@ -42,35 +48,40 @@ pub struct Error {
 impl Error {
     /// `cannot <doing> <what>: <the kernel's word>`.
     pub fn system(doing: &'static str, what: impl fmt::Display, errno: impl Into<Errno>) -> Error {
-        Error { kind: Kind::Own, doing, what: text(&what), why: Why::Errno(errno.into()) }
+        Error::new(Kind::Own, doing, &what, Why::Errno(errno.into()))
     }
 
     /// `cannot <doing> <what>: <reason>`.
     pub fn refused(doing: &'static str, what: impl fmt::Display, why: impl fmt::Display) -> Error {
-        Error { kind: Kind::Own, doing, what: text(&what), why: Why::Reason(text(&why)) }
+        Error::new(Kind::Own, doing, &what, Why::Reason(text(&why)))
     }
 
     /// `<what>: <wrong>`: a word of the command line that cannot be taken. `wrong` also tells what
     /// is accepted.
     pub fn usage(what: impl fmt::Display, wrong: impl fmt::Display) -> Error {
-        let why = Why::Reason(text(&wrong));
-        Error { kind: Kind::Usage, doing: "", what: text(&what), why }
+        Error::new(Kind::Usage, "", &what, Why::Reason(text(&wrong)))
+    }
+
+    /// One function for every type, as the messages are many and the program is to be small.
+    #[inline(never)]
+    fn new(kind: Kind, doing: &'static str, what: &dyn fmt::Display, why: Why) -> Error {
+        Error(Box::new(Facts { kind, doing, what: text(what), why }))
     }
 
     /// The same error, blamed on COMMAND or the like.
     pub fn of_kind(mut self, kind: Kind) -> Error {
-        self.kind = kind;
+        self.0.kind = kind;
         self
     }
 
     /// Whose failure it is.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// The kernel's error number, where it was the kernel who refused.
     pub fn errno(&self) -> Option<Errno> {
-        match self.why {
+        match self.0.why {
             Why::Errno(errno) => Some(errno),
             Why::Reason(_) => None,
         }
@@ -78,7 +89,7 @@ impl Error {
 
     /// The exit status that goes with it.
     pub fn exit_status(&self) -> u8 {
-        match self.kind {
+        match self.0.kind {
             Kind::Usage => 2,
             Kind::Own => 125,
             Kind::NotExecutable => 126,
@@ -87,7 +98,7 @@ impl Error {
     }
 }
 
-/// One function for every type, as the messages are many and the program is to be small.
+/// As above.
 #[inline(never)]
 fn text(words: &dyn fmt::Display) -> String {
     words.to_string()
@@ -95,19 +106,19 @@ fn text(words: &dyn fmt::Display) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.doing.is_empty() {
-            write!(f, "cannot {} ", self.doing)?;
+        if !self.0.doing.is_empty() {
+            write!(f, "cannot {} ", self.0.doing)?;
         }
         // The name of a COMMAND, which should be seen to be one word.
-        let blank = matches!(self.kind, Kind::NotExecutable | Kind::NotFound)
-            && self.what.bytes().any(|byte| byte.is_ascii_whitespace());
+        let blank = matches!(self.0.kind, Kind::NotExecutable | Kind::NotFound)
+            && self.0.what.bytes().any(|byte| byte.is_ascii_whitespace());
         let quote = if blank { "\"" } else { "" };
-        write!(f, "{quote}{}{quote}: ", Short(&self.what))?;
-        match &self.why {
+        write!(f, "{quote}{}{quote}: ", Short(&self.0.what))?;
+        match &self.0.why {
             Why::Errno(errno) => errno.fmt(f),
             Why::Reason(reason) => Short(reason).fmt(f),
         }?;
-        if blank && self.kind == Kind::NotFound { f.write_str(HINT) } else { Ok(()) }
+        if blank && self.0.kind == Kind::NotFound { f.write_str(HINT) } else { Ok(()) }
     }
 }
 

@@ -3,6 +3,13 @@
 
 #[path = "sys/entry.rs"]
 mod entry;
+#[cfg(target_env = "musl")]
+#[path = "sys/heap.rs"]
+mod heap;
 #[cfg(panic = "abort")]
 #[path = "sys/no_unwind.rs"]
 mod no_unwind;
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap::new();

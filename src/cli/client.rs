@@ -151,7 +151,7 @@ fn connect(given: &Given) -> Result<OwnedFd, Ended> {
 /// Connections to every fd3 that this process can see, or to the one with this PID. Who is at the other
 /// end the kernel tells: the name is only where to look, as other PID namespaces have the same.
 fn search(wanted: Option<Pid>) -> Vec<(Pid, OwnedFd)> {
-    let names = match file::read("/proc/net/unix", TABLE_MAX) {
+    let names = match file::read(b"/proc/net/unix", TABLE_MAX) {
         Ok(table) => control::listed(&table),
         // In a container without /proc fd3 is most likely PID 1.
         Err(_) => control::names(wanted.unwrap_or(Pid(1))),

@@ -188,7 +188,7 @@ fn restart(given: &Given) -> Result<Restart, Error> {
 
 fn backoff(given: &Given) -> Result<Backoff, Error> {
     let (min, max) = given.text()?.split_once('.').unwrap_or_default();
-    let (min, max) = (duration::parse(min), max.strip_prefix('.').and_then(duration::parse));
+    let (min, max) = (duration::parse(min), max.strip_prefix(".").and_then(duration::parse));
     match (min, max) {
         (Some(min), Some(max)) if Millis(1) <= min && min <= max => Ok(Backoff { min, max }),
         _ => Err(given.wrong("accepted: MIN..MAX, each a time, from 1ms on, the larger one last")),

@@ -140,12 +140,11 @@ impl Typed {
     }
 
     /// The command line wins: what it gives, the file's like is not looked at.
-    pub(super) fn add_weaker(&mut self, file: Typed) {
+    pub(super) fn add_weaker(&mut self, mut file: Typed) {
         let (quiet, verbose) = (self.has("quiet"), self.has("verbose"));
         let opposite = |long| long == "verbose" && quiet || long == "quiet" && verbose;
-        let new = file.given.into_iter().filter(|given| !opposite(given.opt.long));
-        let new: Vec<Given> = new.filter(|given| !self.has(given.opt.long)).collect();
-        self.given.extend(new);
+        file.given.retain(|given| !opposite(given.opt.long) && !self.has(given.opt.long));
+        self.given.append(&mut file.given);
     }
 
     #[inline(never)]

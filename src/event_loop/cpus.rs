@@ -16,7 +16,7 @@ pub(super) fn usable() -> u32 {
 /// The least of the quotas of our group and of the groups above it. In a container our group may be
 /// shown as the root, or under a path that is not mounted: then the root's files are what there is.
 fn groups_quota() -> Option<u32> {
-    let groups = file::read("/proc/self/cgroup", FILE_MAX).unwrap_or_default();
+    let groups = file::read(b"/proc/self/cgroup", FILE_MAX).unwrap_or_default();
     let two = group(&groups, Version::Two).unwrap_or_default();
     let one = group(&groups, Version::One).unwrap_or_default();
     let of_two = ancestors(&two).filter_map(|path| from_cpu_max(&read("", path, "cpu.max")?));
@@ -36,7 +36,7 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn read(controller: &str, group: &[u8], name: &str) -> Option<Vec<u8>> {
     let parts = [ROOT.as_bytes(), controller.as_bytes(), group, b"/", name.as_bytes()];
-    file::read(parts.concat(), FILE_MAX).ok()
+    file::read(&parts.concat(), FILE_MAX).ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 use alloc::rc::Rc;
 use std::ffi::{CStr, CString};
-use std::os::unix::ffi::OsStringExt;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::Rlimit;
@@ -16,6 +15,7 @@ use crate::protocol::activation::{
     FIRST_FD, Told, Worker, may_pass_on, variables, wants_nonblocking,
 };
 use crate::protocol::env_file::{self, Environment};
+use crate::sys::environment;
 use crate::sys::exec;
 use crate::sys::fd;
 use crate::sys::notify::NotifySocket;
@@ -217,10 +217,10 @@ impl Starts {
 impl Start {
     fn new(generation: Generation, mut launch: Launch) -> Result<Start, Error> {
         let given = core::mem::take(&mut launch.environment);
-        let own_path = || std::env::var_os("PATH").map(OsStringExt::into_vec);
+        let own_path = || environment::variable("PATH").map(<[u8]>::to_vec);
         let path = given.get(b"PATH").map(<[u8]>::to_vec).or_else(own_path);
         let program = find(&launch, path.as_deref())?;
-        let environment = environment(given);
+        let environment = passed_on(given);
         Ok(Start { generation, launch, environment, path, program, is_fresh: true })
     }
 
@@ -249,17 +249,10 @@ fn find(launch: &Launch, path: Option<&[u8]>) -> Result<Rc<CStr>, Error> {
 }
 
 /// What is fd3's to say is nobody else's: a worker's sockets and its slot are as fd3 tells them.
-fn environment(given: Environment) -> Vec<CString> {
-    let own = std::env::vars_os().map(|(name, value)| {
-        let mut variable = name.into_vec();
-        variable.push(b'=');
-        variable.append(&mut value.into_vec());
-        variable
-    });
-    // The environment's own strings have no NUL inside.
-    let mut all: Vec<CString> = own
-        .filter(|variable| given.get(env_file::name(variable)).is_none())
-        .filter_map(|variable| CString::new(variable).ok())
+fn passed_on(given: Environment) -> Vec<CString> {
+    let mut all: Vec<CString> = environment::variables()
+        .filter(|variable| given.get(env_file::name(variable.to_bytes())).is_none())
+        .map(CStr::to_owned)
         .collect();
     all.append(&mut given.into_strings());
     all.retain(|variable| may_pass_on(variable.to_bytes()));

@@ -234,7 +234,7 @@ fn id(
     if let Some(id) = passwd::id(given.as_bytes()) {
         return Ok(Some(id));
     }
-    let reason: String = match file::read(path, NAMES_FILE_MAX) {
+    let reason: String = match file::read(path.as_bytes(), NAMES_FILE_MAX) {
         Ok(bytes) => match find(&bytes, given) {
             Some(id) => return Ok(Some(id)),
             None => format!("{what} \"{given}\" is not in {path}"),

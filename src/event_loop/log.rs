@@ -37,13 +37,13 @@ impl Log {
         for (fd, listener) in (3..).zip(&listeners.all) {
             let chosen = is_port_zero(&listener.listen.address);
             self.write_at(if chosen { Level::Notice } else { Level::Info }, "listening", |line| {
-                line.text("address", &listener.address.to_string())
+                line.text("address", &listener.address)
                     .text("name", &listener.name)
                     .number("fd", fd)
             });
             if listener.path.as_ref().is_some_and(|path| !path.public) {
                 self.write_at(Level::Warn, "socket has a hidden name", |line| {
-                    line.text("address", &listener.address.to_string())
+                    line.text("address", &listener.address)
                         .text("why", "a stale socket was replaced without the right to chroot")
                 });
             }
@@ -52,16 +52,12 @@ impl Log {
 
     /// Where orders are heard.
     pub(super) fn control(&self, address: &Address) {
-        self.write_at(Level::Info, "control socket", |line| {
-            line.text("address", &address.to_string())
-        });
+        self.write_at(Level::Info, "control socket", |line| line.text("address", address));
     }
 
     /// Nobody asked for one.
     pub(super) fn no_control(&self, error: &Error) {
-        self.write_at(Level::Info, "no control socket", |line| {
-            line.text("error", &error.to_string())
-        });
+        self.write_at(Level::Info, "no control socket", |line| line.text("error", error));
     }
 
     pub(super) fn cannot_accept(&self, errno: Errno) {
@@ -78,7 +74,7 @@ impl Log {
         let level = if damage.again { Level::Info } else { Level::Warn };
         self.write_at(level, message, |mut line| {
             if let Some(listener) = listeners.all.get(damage.listener) {
-                line = line.text("address", &listener.address.to_string());
+                line = line.text("address", &listener.address);
             }
             if let What::BacklogShrunk { from, to } = damage.what {
                 line = line.number("from", from).number("to", to);
@@ -89,22 +85,20 @@ impl Log {
             };
             match &damage.repaired {
                 Ok(()) => line.text("repaired", "yes"),
-                Err(error) => line.text("repaired", "no").text("error", &error.to_string()),
+                Err(error) => line.text("repaired", "no").text("error", error),
             }
         });
     }
 
     pub(super) fn cannot_signal(&self, pid: Pid, signal: Signal, errno: Errno) {
         self.write_at(Level::Warn, "cannot signal a worker", |line| {
-            line.number("pid", pid)
-                .text("signal", &signal_name::name(signal))
-                .text("error", &errno.to_string())
+            line.number("pid", pid).text("signal", signal_name::name(signal)).text("error", errno)
         });
     }
 
     pub(super) fn cannot_hear(&self, slot: SlotId, pid: Pid, errno: Errno) {
         self.write_at(Level::Warn, "cannot hear a worker's notifications", |line| {
-            line.number("slot", slot).number("pid", pid).text("error", &errno.to_string())
+            line.number("slot", slot).number("pid", pid).text("error", errno)
         });
     }
 
@@ -125,7 +119,7 @@ impl Log {
     }
 
     fn trouble(&self, message: &str, errno: Errno) {
-        self.write_at(Level::Error, message, |line| line.text("error", &errno.to_string()));
+        self.write_at(Level::Error, message, |line| line.text("error", errno));
     }
 
     fn line(&self, level: Level, message: &str) -> LogLine {
@@ -203,15 +197,14 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         Fact::NotStarted { error, next: Next::GiveUp(StopReason::CannotStart), .. } => {
             line(&error.to_string())
         }
-        Fact::NotStarted { slot, error, next } => next_words(
-            line("worker not started").number("slot", slot).text("error", &error.to_string()),
-            *next,
-        ),
+        Fact::NotStarted { slot, error, next } => {
+            next_words(line("worker not started").number("slot", slot).text("error", error), *next)
+        }
         Fact::Exited { slot, pid, status, uptime, next } => {
             let line = line("worker exited").number("slot", slot).number("pid", pid);
             let line = match status {
                 Status::Exited(code) => line.number("status", code),
-                Status::Killed(signal) => line.text("status", &signal_name::name(*signal)),
+                Status::Killed(signal) => line.text("status", signal_name::name(*signal)),
             };
             next_words(line.span("uptime", *uptime), *next)
         }
@@ -246,7 +239,7 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
             line("stopping at once, workers are killed").number("workers", workers)
         }
         Fact::SignalIgnored { signal } => line("signal ignored: this version cannot do that yet")
-            .text("signal", &signal_name::name(*signal)),
+            .text("signal", signal_name::name(*signal)),
         Fact::Replaced { slot, pid, next } => next_words(
             line("worker's listener is dead, replacing it").number("slot", slot).number("pid", pid),
             *next,
@@ -258,10 +251,10 @@ fn ended(outcome: &Outcome, line: impl FnOnce(&str) -> LogLine) -> LogLine {
     match outcome {
         Outcome::Done { after, .. } => line("reloaded").span("after", *after),
         Outcome::Refused { error } => {
-            line("reload refused, nothing is changed").text("error", &error.to_string())
+            line("reload refused, nothing is changed").text("error", error)
         }
         Outcome::RolledBack { why } => {
-            line("reload rolled back, the old generation goes on").text("why", &why.to_string())
+            line("reload rolled back, the old generation goes on").text("why", why)
         }
         Outcome::Stopped => line("reload ended by a stop"),
     }
@@ -276,7 +269,7 @@ fn renewed(
         Outcome::Done { after, .. } => line("worker renewed").span("after", *after),
         Outcome::RolledBack { why } => {
             let line = line("worker not renewed, the old one goes on");
-            span(line.text("why", &why.to_string()), "again-in", again_in)
+            span(line.text("why", why), "again-in", again_in)
         }
         Outcome::Refused { .. } | Outcome::Stopped => line("renewal ended by a stop"),
     }
@@ -291,7 +284,7 @@ fn span(line: LogLine, name: &str, span: Option<Millis>) -> LogLine {
 
 fn stopping(why: StopReason, line: impl FnOnce(&str) -> LogLine) -> LogLine {
     match why {
-        StopReason::Signal(signal) => line("stopping").text("signal", &signal_name::name(signal)),
+        StopReason::Signal(signal) => line("stopping").text("signal", signal_name::name(signal)),
         StopReason::RespawnLimit(slot) => line("giving up: too many restarts").number("slot", slot),
         StopReason::CannotStart => line("giving up: cannot start"),
         StopReason::ListenerDead => line("giving up: a listener cannot be replaced"),

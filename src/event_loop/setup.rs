@@ -14,6 +14,7 @@ use crate::plan::{Plan, WORKERS_MAX, Workers};
 use crate::protocol::activation::{self, FIRST_FD};
 use crate::protocol::address::{Address, Inherit};
 use crate::supervisor::{Actions, Supervisor};
+use crate::sys::environment;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fd;
 use crate::sys::signal::SignalFd;
@@ -124,11 +125,11 @@ fn count(workers: Workers) -> u32 {
 
 /// The sockets that were handed to fd3 itself.
 fn inherited() -> Inherited {
-    let variable = |name| std::env::var(name).ok();
+    let variable = |name| environment::variable(name).and_then(|value| str::from_utf8(value).ok());
     let (pid, fds) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
     let names = variable("LISTEN_FDNAMES");
     let own = Pid(process::own_pid());
-    let names = activation::inherited(pid.as_deref(), fds.as_deref(), names.as_deref(), own);
+    let names = activation::inherited(pid, fds, names, own);
     Inherited { names }
 }
 

@@ -25,6 +25,12 @@ pub const VSOCK_ANY: u32 = u32::MAX;
 const ACCEPTED: &str = "accepted: :PORT, tcp://IP:PORT, udp://IP:PORT, unix:/PATH, unix:@NAME, \
      seqpacket:/PATH, unixgram:/PATH, vsock://CID:PORT, fd:N, fd:NAME";
 
+const UNIX_SCHEMES: [(&str, UnixKind); 3] = [
+    ("unix:", UnixKind::Stream),
+    ("seqpacket:", UnixKind::Seqpacket),
+    ("unixgram:", UnixKind::Datagram),
+];
+
 /// What one `--listen` asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
@@ -102,13 +108,9 @@ pub fn parse(text: &[u8]) -> Result<Listen, Wrong> {
 
 /// The address, and whether its scheme says IPv6 only (`tcp6`, `udp6`).
 fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
-    for (scheme, kind) in [
-        ("unix:", UnixKind::Stream),
-        ("seqpacket:", UnixKind::Seqpacket),
-        ("unixgram:", UnixKind::Datagram),
-    ] {
+    for (scheme, kind) in &UNIX_SCHEMES {
         if let Some(rest) = head.strip_prefix(scheme.as_bytes()) {
-            return Ok((Address::Unix { kind, name: unix_name(scheme, rest)? }, false));
+            return Ok((Address::Unix { kind: *kind, name: unix_name(scheme, rest)? }, false));
         }
     }
     let Ok(head) = core::str::from_utf8(head) else {
@@ -121,7 +123,7 @@ fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
         Some((scheme, rest)) if rest.starts_with("//") => (scheme, &rest[2..]),
         Some(_) | None => ("tcp", head),
     };
-    let six = scheme.ends_with('6');
+    let six = scheme.ends_with("6");
     match scheme {
         "tcp" | "tcp4" | "tcp6" => {
             let (ip, port) = ip_and_port(scheme, rest)?;
@@ -194,11 +196,13 @@ fn vsock(rest: &str) -> Result<Address, Wrong> {
 }
 
 fn ip_and_port(scheme: &str, rest: &str) -> Result<(Ip, u16), Wrong> {
-    let Some((host, port)) = rest.rsplit_once(':') else {
+    // By bytes: to look for a character from the end takes more code.
+    let Some(colon) = rest.bytes().rposition(|byte| byte == b':') else {
         return Err(Wrong(no_port(scheme, rest)));
     };
-    let ip = match host.strip_prefix('[') {
-        Some(bracketed) => match bracketed.strip_suffix(']') {
+    let (host, port) = (&rest[..colon], &rest[colon + 1..]);
+    let ip = match host.strip_prefix("[") {
+        Some(bracketed) => match bracketed.strip_suffix("]") {
             Some(inside) => v6(inside)?,
             None => return Err(Wrong(no_port(scheme, rest))),
         },
@@ -229,7 +233,7 @@ fn no_port(scheme: &str, rest: &str) -> String {
     match (digits, rest) {
         (true, _) => format!("no address; did you mean \":{rest}\"?"),
         (_, "") => format!("no address; {ACCEPTED}"),
-        _ if rest.starts_with('/') => format!("no address; did you mean \"unix:{rest}\"?"),
+        _ if rest.starts_with("/") => format!("no address; did you mean \"unix:{rest}\"?"),
         _ => format!("\"{rest}\" has no port; accepted: {scheme}://IP:PORT"),
     }
 }

@@ -1,7 +1,7 @@
 //! One event, one line: `fd3: worker exited slot=2 pid=813 status=SIGSEGV uptime=4.2s`, or the same as a
 //! JSON object. Pure: makes the bytes, does not write them.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::fmt::{Display, Write};
 
 use crate::plan::{Level, LogFormat};
@@ -67,7 +67,14 @@ impl LogLine {
         self
     }
 
-    pub fn text(mut self, name: &str, value: &str) -> LogLine {
+    pub fn text(self, name: &str, value: impl Display) -> LogLine {
+        self.any_text(name, &value)
+    }
+
+    /// As above.
+    #[inline(never)]
+    fn any_text(mut self, name: &str, value: &dyn Display) -> LogLine {
+        let value = &*value.to_string();
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
         match self.format {
             LogFormat::Text if !value.is_empty() && value.bytes().all(plain) => {

@@ -1,5 +1,6 @@
 //! Descriptors at start-up: which are ours, which are to go, and none of ours on 0 to 2.
 
+use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -47,8 +48,8 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 pub fn is_open(fd: RawFd) -> bool {
-    // SAFETY: F_GETFD on any number is harmless; it touches no memory.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+    // SAFETY: onto itself it changes nothing, and on any number it only tells (dup2(2)).
+    unsafe { libc::dup2(fd, fd) != -1 }
 }
 
 /// Puts a descriptor of ours on one of 0 to 2 for good: it stays open across exec.
@@ -121,10 +122,12 @@ fn close_from_to(first: RawFd, end: RawFd) {
 fn listed() -> Result<Vec<RawFd>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
+    let mut room = [MaybeUninit::uninit(); 1024];
+    let mut entries = rustix::fs::RawDir::new(&folder, &mut room);
     let mut numbers = Vec::new();
-    for entry in rustix::fs::Dir::read_from(&folder)? {
-        let entry = entry?;
-        numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
+    while let Some(entry) = entries.next() {
+        let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok());
+        numbers.extend(number);
     }
     Ok(numbers)
 }

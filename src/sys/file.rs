@@ -1,5 +1,6 @@
 //! Small files, read whole.
 
+use super::c_path;
 use crate::error::Errno;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -32,8 +33,8 @@ pub enum Again {
 
 /// All bytes of the file, unless it is longer than `limit`: then EFBIG. ENODATA for a pipe that nobody
 /// writes to, ETIMEDOUT for one whose writer is silent: to wait for them for ever would be deaf to signals.
-pub fn read(path: impl rustix::path::Arg, limit: usize) -> Result<Vec<u8>, Errno> {
-    read_open(open(path, FLAGS, Mode::empty())?.as_fd(), limit, &SILENCE)
+pub fn read(path: &[u8], limit: usize) -> Result<Vec<u8>, Errno> {
+    read_open(open(&*c_path(path)?, FLAGS, Mode::empty())?.as_fd(), limit, &SILENCE)
 }
 
 /// The same, of a file that is wanted more than once.
@@ -57,8 +58,6 @@ pub fn read_first(
 const FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// Apart, so that there is one of it, whatever paths are made of.
-#[inline(never)]
 fn read_open(file: BorrowedFd<'_>, limit: usize, patience: &Timespec) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
     loop {
@@ -93,10 +92,10 @@ mod tests {
 
     #[test]
     fn a_file_is_read_whole_or_refused() {
-        let passwd = read("/etc/passwd", 1 << 20).expect("every system has users");
+        let passwd = read(b"/etc/passwd", 1 << 20).expect("every system has users");
         assert!(passwd.starts_with(b"root:"));
-        assert_eq!(read("/etc/passwd", 3), Err(Errno(libc::EFBIG)));
-        assert_eq!(read("/nope", 3), Err(Errno(libc::ENOENT)));
+        assert_eq!(read(b"/etc/passwd", 3), Err(Errno(libc::EFBIG)));
+        assert_eq!(read(b"/nope", 3), Err(Errno(libc::ENOENT)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Wakes us when somebody touches a path's inode: an unlink changes its link count.
 //! A comfort, not a need: kernels without inotify, or a user out of watches, get none.
 
+use super::c_path;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
@@ -23,7 +24,7 @@ impl Inotify {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::DONT_FOLLOW;
-        add_watch(&self.0, path, flags).ok()
+        add_watch(&self.0, &*c_path(path).ok()?, flags).ok()
     }
 
     /// Takes all events that wait, and tells whose watches they were.

@@ -52,7 +52,7 @@ mod tests {
 
     /// What is mapped where: from, to, its rights and the rest of the line.
     fn maps() -> Vec<(usize, usize, String)> {
-        let maps = crate::sys::file::read("/proc/self/maps", 1 << 20).expect("/proc is there");
+        let maps = crate::sys::file::read(b"/proc/self/maps", 1 << 20).expect("/proc is there");
         let maps = String::from_utf8(maps).expect("it is text");
         let range = |line: &str| {
             let (from, rest) = line.split_once('-').expect("a range");

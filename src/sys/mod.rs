@@ -3,10 +3,13 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod environment;
 pub mod epoll;
 pub mod exec;
 pub mod fd;
 pub mod file;
+#[cfg(test)]
+mod heap;
 pub mod inotify;
 mod memory;
 pub mod notify;
@@ -21,6 +24,7 @@ pub mod unix_path;
 pub mod wait;
 
 use crate::error::{Errno, Error};
+use alloc::ffi::CString;
 
 /// The first thing a process of ours does: from here on no signal is lost, none inherited is ignored,
 /// and nothing of ours lands on 0 to 2.
@@ -35,6 +39,21 @@ impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Errno {
         Errno(errno.raw_os_error())
     }
+}
+
+// fork(2) without what the C library does for threads: handlers, and locks that are not held. Rust's musl has
+// it, not every other C library.
+#[cfg(not(target_env = "musl"))]
+use libc::fork as bare_fork;
+#[cfg(target_env = "musl")]
+unsafe extern "C" {
+    #[link_name = "_Fork"]
+    fn bare_fork() -> libc::pid_t;
+}
+
+/// A path for the kernel. rustix takes any bytes, but makes each of its calls anew for what is no C string yet.
+fn c_path(path: &[u8]) -> Result<CString, rustix::io::Errno> {
+    CString::new(path).map_err(|_| rustix::io::Errno::INVAL)
 }
 
 /// The result of a libc call that answers -1 and sets errno.

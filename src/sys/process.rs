@@ -63,7 +63,7 @@ pub(super) fn restore_descriptor_limit(limit: Rlimit) -> Result<(), Errno> {
 const CPUS_MAX: usize = 1 << 16;
 
 /// The CPUs that this process may be scheduled on; at least 1.
-// vec! would bring calloc(3) along for this alone.
+// vec! would bring along another way to allocate for this alone.
 #[allow(clippy::slow_vector_initialization)]
 pub fn cpus_in_affinity() -> u32 {
     let mut set = Vec::new();

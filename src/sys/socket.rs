@@ -1,7 +1,7 @@
 //! Sockets: made, told options, bound, named, looked at. Which and when is decided elsewhere.
 //! All are close-on-exec and, unless told otherwise, blocking: O_NONBLOCK is shared with every worker.
 
-use super::last_errno;
+use super::{c_path, last_errno};
 use crate::error::Errno;
 use alloc::vec::Vec;
 use core::mem::{MaybeUninit, size_of};
@@ -192,7 +192,7 @@ pub(super) fn encode(name: &Name) -> Result<SocketAddrAny, Errno> {
     Ok(match name {
         Name::V4(addr) => addr.as_any(),
         Name::V6(addr) => addr.as_any(),
-        Name::Path(path) => SocketAddrUnix::new(&path[..])?.as_any(),
+        Name::Path(path) => SocketAddrUnix::new(&*c_path(path)?)?.as_any(),
         Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?.as_any(),
         Name::Vsock { cid, port } => encode_vsock(*cid, *port),
         Name::Unknown => return Err(Errno(libc::EAFNOSUPPORT)),

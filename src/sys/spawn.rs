@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::OFlags;
 use rustix::process::Rlimit;
 
-use super::{checked, fd, last_errno, process, signal};
+use super::{bare_fork, checked, fd, last_errno, process, signal};
 use crate::error::Errno;
 
 /// Where the listeners begin (sd_listen_fds(3)).
@@ -48,22 +48,26 @@ struct Prepared<'a> {
 /// Forks. The child is leader of its own process group when this returns.
 pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
     let mut own_pid: Vec<Vec<u8>> = child.own_pid.iter().map(|name| pid_variable(name)).collect();
-    let pointers: Vec<*mut u8> = own_pid.iter_mut().map(|bytes| bytes.as_mut_ptr()).collect();
-    let end = core::ptr::null();
-    let strings = child.inherited.iter().chain(child.added).map(|variable| variable.as_ptr());
-    let environment =
-        strings.chain(pointers.iter().map(|bytes| bytes.cast_const().cast())).chain([end]);
-    let digits = pointers.iter().zip(child.own_pid);
-    let prepared = Prepared {
+    let mut prepared = Prepared {
         child,
-        arguments: child.arguments.iter().map(|word| word.as_ptr()).chain([end]).collect(),
-        environment: environment.collect(),
-        own_pid: digits.map(|(bytes, name)| bytes.wrapping_add(name.len() + 1)).collect(),
+        arguments: Vec::new(),
+        environment: Vec::new(),
+        own_pid: Vec::new(),
         report: reports.write.as_raw_fd(),
         parent: process::own_pid(),
     };
+    point_to(child.arguments, &mut prepared.arguments);
+    point_to(child.inherited, &mut prepared.environment);
+    point_to(child.added, &mut prepared.environment);
+    for (bytes, name) in own_pid.iter_mut().zip(child.own_pid) {
+        let variable = bytes.as_mut_ptr();
+        prepared.environment.push(variable.cast_const().cast());
+        prepared.own_pid.push(variable.wrapping_add(name.len() + 1));
+    }
+    prepared.arguments.push(core::ptr::null());
+    prepared.environment.push(core::ptr::null());
     // SAFETY: this process has one thread, and the child calls only async-signal-safe functions.
-    match unsafe { libc::fork() } {
+    match unsafe { bare_fork() } {
         -1 => Err(last_errno()),
         0 => become_command(&prepared),
         pid => {
@@ -72,6 +76,13 @@ pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
             unsafe { libc::setpgid(pid, pid) };
             Ok(pid)
         }
+    }
+}
+
+// Not by iterators: a chain of them brings more code than all the rest here.
+fn point_to(strings: &[CString], list: &mut Vec<*const c_char>) {
+    for string in strings {
+        list.push(string.as_ptr());
     }
 }
 

@@ -9,6 +9,7 @@ mod replace;
 #[cfg(test)]
 pub mod tests;
 
+use super::c_path;
 use super::socket::{self, Answer, Kind, Name};
 use crate::error::Errno;
 use alloc::format;
@@ -109,7 +110,7 @@ fn lock_folder(path: &[u8]) -> Option<OwnedFd> {
     let (folder, _) = split(path);
     let folder = if folder.is_empty() { b"." } else { folder };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = open(folder, flags, Mode::empty()).ok()?;
+    let folder = open(&*c_path(folder).ok()?, flags, Mode::empty()).ok()?;
     for _ in 0..LOCK_ATTEMPTS {
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::AGAIN) => {
@@ -146,7 +147,7 @@ fn settle(
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inode = openat(dir, at, flags, Mode::empty());
+    let inode = c_path(at).and_then(|at| openat(dir, &*at, flags, Mode::empty()));
     let (inode, stat) = match inode.and_then(|inode| Ok((fstat(&inode)?, inode))) {
         Ok((stat, inode)) => (inode, stat),
         Err(errno) => {
@@ -182,7 +183,8 @@ fn give(inode: &OwnedFd, stat: &Stat, access: &Access) -> Result<(), Errno> {
     match access.mode.map(Mode::from_raw_mode) {
         // Only on file systems that do not go by the umask. Before fchmodat2(2) there is no other way.
         Some(mode) if Mode::from_raw_mode(stat.st_mode) != mode => {
-            Ok(chmod(format!("/proc/self/fd/{}", inode.as_raw_fd()), mode)?)
+            let path = format!("/proc/self/fd/{}", inode.as_raw_fd());
+            Ok(chmod(&*c_path(path.as_bytes())?, mode)?)
         }
         Some(_) | None => Ok(()),
     }
@@ -191,7 +193,7 @@ fn give(inode: &OwnedFd, stat: &Stat, access: &Access) -> Result<(), Errno> {
 /// A guard for the socket at `at` in `dir`, or none where the file system or its rules forbid hard links.
 fn link_guard(dir: BorrowedFd<'_>, at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>> {
     for _ in 0..2 {
-        match linkat(dir, at, CWD, &guard, AtFlags::empty()) {
+        match link(dir, at, &guard) {
             Ok(()) => return Some(guard),
             Err(rustix::io::Errno::EXIST) => {}
             Err(_) => return None,
@@ -206,19 +208,21 @@ fn link_guard(dir: BorrowedFd<'_>, at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>>
     None
 }
 
-// rustix makes each of these anew wherever it is called with a path, so that we call it once.
-
 fn look(path: &[u8]) -> rustix::io::Result<Stat> {
-    lstat(path)
+    lstat(&*c_path(path)?)
+}
+
+fn link(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> rustix::io::Result<()> {
+    linkat(dir, &*c_path(from)?, CWD, &*c_path(to)?, AtFlags::empty())
 }
 
 fn rename(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> rustix::io::Result<()> {
-    renameat(dir, from, CWD, to)
+    renameat(dir, &*c_path(from)?, CWD, &*c_path(to)?)
 }
 
 /// Whether it is gone.
 fn remove(dir: BorrowedFd<'_>, at: &[u8], flags: AtFlags) -> bool {
-    unlinkat(dir, at, flags).is_ok()
+    c_path(at).and_then(|at| unlinkat(dir, &*at, flags)).is_ok()
 }
 
 fn guard_of(path: &[u8]) -> Vec<u8> {
@@ -263,7 +267,7 @@ impl BoundPath {
             Some(guard) if self.is_ours(guard) => {
                 // By way of a third name, so that there is a guard at every moment.
                 let third = [&guard[..], b"+"].concat();
-                if linkat(CWD, guard, CWD, &third, AtFlags::empty()).is_ok() {
+                if link(CWD, guard, &third).is_ok() {
                     return rename(CWD, &third, &self.path).map_err(|errno| {
                         remove(CWD, &third, AtFlags::empty());
                         errno.into()

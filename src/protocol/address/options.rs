@@ -72,7 +72,7 @@ pub(super) fn parse<'a>(
             Some((word, value)) => (word, Some(value)),
             None => (&*piece, None),
         };
-        let bare = |known: &str| known.trim_end_matches('=') == word;
+        let bare = |known: &str| known.strip_suffix("=").unwrap_or(known) == word;
         let Some(index) = KNOWN.iter().position(|(known, _)| bare(known)) else {
             return Err(unknown(word));
         };
@@ -85,7 +85,7 @@ pub(super) fn parse<'a>(
             return Err(Wrong(format!("option \"{word}\" is given twice")));
         }
         seen |= 1 << index;
-        match (known.ends_with('='), value) {
+        match (known.ends_with("="), value) {
             (true, None | Some("")) => {
                 return Err(Wrong(format!("option \"{word}\" needs a value: {word}=VALUE")));
             }
@@ -125,44 +125,54 @@ fn six(ip: &Ip) -> u8 {
 }
 
 fn set_flag(options: &mut Options, word: &str) {
-    match word {
-        "reuseport" => options.reuseport = true,
-        "freebind" => options.freebind = true,
-        "v6only" => options.v6only = true,
-        "nodelay" => options.nodelay = true,
-        _ => options.keepalive = true,
-    }
+    let flag = match word {
+        "reuseport" => &mut options.reuseport,
+        "freebind" => &mut options.freebind,
+        "v6only" => &mut options.v6only,
+        "nodelay" => &mut options.nodelay,
+        _ => &mut options.keepalive,
+    };
+    *flag = true;
 }
 
 fn set_value(options: &mut Options, word: &str, value: &str) -> Result<(), Wrong> {
-    let wrong = |accepted: &str| {
-        Err(Wrong(format!("option \"{word}\" has the value \"{value}\"; accepted: {accepted}")))
-    };
-    let text = Some(value.to_owned());
-    match word {
-        "name" if !is_fd_name(value) => {
-            return wrong("printable ASCII without \":\", at most 255 bytes");
+    let accepted = match word {
+        "name" if !is_fd_name(value) => "printable ASCII without \":\", at most 255 bytes",
+        "device" if !is_device(value) => "an interface, at most 15 bytes",
+        "name" | "user" | "group" | "device" => {
+            set_text(options, word, value);
+            return Ok(());
         }
-        "name" => options.name = text,
-        "user" => options.user = text,
-        "group" => options.group = text,
-        "device" if !is_device(value) => return wrong("an interface, at most 15 bytes"),
-        "device" => options.device = text,
-        "mode" => match octal(value) {
-            Some(mode) => options.mode = Some(mode),
-            None => return wrong("octal, 0 to 0777"),
+        _ => match set_number(options, word, value) {
+            Ok(()) => return Ok(()),
+            Err(accepted) => accepted,
         },
-        _ => {
-            let Some(n) = number(value, 1, NUMBER_MAX) else {
-                return wrong("1 to 2147483647");
-            };
-            match word {
-                "backlog" => options.backlog = Some(n),
-                "defer-accept" => options.defer_accept = Some(n),
-                _ => options.fastopen = Some(n),
-            }
+    };
+    Err(Wrong(format!("option \"{word}\" has the value \"{value}\"; accepted: {accepted}")))
+}
+
+fn set_text(options: &mut Options, word: &str, value: &str) {
+    let text = match word {
+        "name" => &mut options.name,
+        "user" => &mut options.user,
+        "group" => &mut options.group,
+        _ => &mut options.device,
+    };
+    *text = Some(value.to_owned());
+}
+
+/// What is accepted, if this is not.
+fn set_number(options: &mut Options, word: &str, value: &str) -> Result<(), &'static str> {
+    let place = match word {
+        "mode" => {
+            options.mode = Some(octal(value).ok_or("octal, 0 to 0777")?);
+            return Ok(());
         }
-    }
+        "backlog" => &mut options.backlog,
+        "defer-accept" => &mut options.defer_accept,
+        _ => &mut options.fastopen,
+    };
+    *place = Some(number(value, 1, NUMBER_MAX).ok_or("1 to 2147483647")?);
     Ok(())
 }
 

@@ -12,7 +12,7 @@
 use super::{Access, BoundPath, Trouble, remove, rename, settle, split, with_mode};
 use crate::error::Errno;
 use crate::sys::socket::{self, Name};
-use crate::sys::{last_errno, process};
+use crate::sys::{bare_fork, c_path, last_errno, process};
 use alloc::format;
 use alloc::vec::Vec;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, open};
@@ -81,7 +81,8 @@ impl Scratch {
         });
         let name = free.next().unwrap_or(Err(rustix::io::Errno::EXIST))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = open(&name, flags, Mode::empty()).inspect_err(|_| {
+        let root = c_path(&name).and_then(|name| open(&*name, flags, Mode::empty()));
+        let root = root.inspect_err(|_| {
             remove(CWD, &name, AtFlags::REMOVEDIR);
         })?;
         let mut scratch = Scratch { name, root, inner: Vec::new(), has_room: false };
@@ -110,7 +111,7 @@ impl Scratch {
 }
 
 fn make(dir: BorrowedFd<'_>, at: &[u8]) -> rustix::io::Result<()> {
-    mkdirat(dir, at, Mode::RWXU)
+    mkdirat(dir, &*c_path(at)?, Mode::RWXU)
 }
 
 impl Drop for Scratch {
@@ -128,7 +129,7 @@ fn bind_inside(fd: BorrowedFd<'_>, scratch: &Scratch, path: &[u8]) -> Result<(),
     let public = socket::encode(&Name::Path(path.to_vec()))?;
     let public = if scratch.has_room { Some(&public) } else { None };
     // SAFETY: the child runs `child` alone, which makes system calls and nothing else.
-    match unsafe { libc::fork() } {
+    match unsafe { bare_fork() } {
         -1 => Err(last_errno()),
         0 => child(fd, &scratch.root, public, &hidden),
         pid => wait(pid),
