@@ -130,11 +130,7 @@ impl Launcher {
             variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
         let descriptors: Vec<BorrowedFd<'_>> =
             listeners.iter().map(|listener| listener.fd.as_fd()).collect();
-        // It would be lost to another one's number in the child.
-        let reserved = FIRST_FD + listeners.len() as i32;
-        if descriptors.iter().any(|fd| fd.as_raw_fd() < reserved) {
-            return Err(Error::system("prepare", "a listener", Errno(libc::EMFILE)));
-        }
+        lie_above(&descriptors)?;
         if wants_nonblocking(&start.launch.protocols) {
             // Each time: a former worker may have undone it, and a repaired listener is a new one.
             for fd in &descriptors {
@@ -181,6 +177,15 @@ impl Launcher {
     /// A worker has ended: all its reports are read.
     pub(super) fn ended(&mut self, pid: Pid) {
         self.programs.remove(pid);
+    }
+}
+
+/// One that lies among the numbers that a child fills would be lost there.
+fn lie_above(descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let reserved = FIRST_FD + descriptors.len() as i32;
+    match descriptors.iter().all(|fd| fd.as_raw_fd() >= reserved) {
+        true => Ok(()),
+        false => Err(Error::system("prepare", "a listener", Errno(libc::EMFILE))),
     }
 }
 

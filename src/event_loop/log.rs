@@ -202,11 +202,7 @@ fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         }
         Fact::Exited { slot, pid, status, uptime, next } => {
             let line = line("worker exited").number("slot", slot).number("pid", pid);
-            let line = match status {
-                Status::Exited(code) => line.number("status", code),
-                Status::Killed(signal) => line.text("status", signal_name::name(*signal)),
-            };
-            next_words(line.span("uptime", *uptime), *next)
+            next_words(status_words(line, *status).span("uptime", *uptime), *next)
         }
         Fact::StartTimedOut { slot, pid, after } => line("worker not ready in time, told to stop")
             .number("slot", slot)
@@ -288,6 +284,13 @@ fn stopping(why: StopReason, line: impl FnOnce(&str) -> LogLine) -> LogLine {
         StopReason::RespawnLimit(slot) => line("giving up: too many restarts").number("slot", slot),
         StopReason::CannotStart => line("giving up: cannot start"),
         StopReason::ListenerDead => line("giving up: a listener cannot be replaced"),
+    }
+}
+
+fn status_words(line: LogLine, status: Status) -> LogLine {
+    match status {
+        Status::Exited(code) => line.number("status", code),
+        Status::Killed(signal) => line.text("status", signal_name::name(signal)),
     }
 }
 

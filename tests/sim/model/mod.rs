@@ -7,17 +7,21 @@ mod facts;
 mod listeners;
 mod reload;
 mod says;
+mod state;
 mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use fd3::plan::{Readiness, Restart, Rules};
 use fd3::supervisor::{Status, StopReason};
-use fd3::units::{Asker, Generation, Millis, Pid, Signal, SlotId};
+use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
 use fd3::{Error, ErrorKind};
 
 use crate::scene::Scene;
-use reload::{Came, Newcomer, Reload, Why};
+use reload::{Newcomer, Reload, Why};
+use state::{
+    Due, End, Follows, Group, Haste, Killed, Of, Outage, Phase, Slot, Stop, Told, Wait, Worker,
+};
 
 /// A slot's crashes are forgotten after so long of being ready.
 const FORGIVEN_AFTER: Millis = Millis(10_000);
@@ -61,159 +65,6 @@ pub struct Model {
     finished: bool,
     last_failure: u8,
     due: Due,
-}
-
-struct Worker {
-    slot: SlotId,
-    phase: Phase,
-    /// It was told to stop: killed at `until`.
-    told: Option<Told>,
-    /// It said that it stops: killed at this time, if at all.
-    stops: Option<Option<Millis>>,
-    killed: Option<Killed>,
-    exec_failure: Option<Error>,
-    /// When its age will have it replaced.
-    renewal: Option<Millis>,
-    /// Its slot was given to another one, or it came in vain.
-    left: bool,
-    /// It has not taken over yet.
-    newcomer: bool,
-    /// How long it may take to finish when it is replaced.
-    drain: Option<Millis>,
-}
-
-enum Phase {
-    Starting {
-        until: Option<Millis>,
-    },
-    /// It hangs at `until`.
-    Ready {
-        since: Millis,
-        until: Option<Millis>,
-    },
-}
-
-impl Worker {
-    /// Nobody told it to stop, and it did not say that it does.
-    fn is_untold(&self) -> bool {
-        self.told.is_none() && self.stops.is_none() && self.killed.is_none()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Told {
-    until: Option<Millis>,
-    wanted: bool,
-}
-
-/// Told to stop, and killed at `until`; or killed, and waited for until then.
-struct Group {
-    until: Option<Millis>,
-    killed: bool,
-}
-
-/// A listener is dead. Until it is whole nobody is started.
-struct Outage {
-    tries: u32,
-    alone: u32,
-    until: Option<Millis>,
-}
-
-struct Killed {
-    patience: Option<Millis>,
-}
-
-struct Slot {
-    /// A worker must be started.
-    vacant: bool,
-    /// One must be started at the end of this wait.
-    wait: Option<Wait>,
-    /// The policy, or a stop, lets it rest for good.
-    rests: bool,
-    /// What its next worker is of.
-    generation: Generation,
-    newcomer: Option<Newcomer>,
-    /// Its holder went for the newcomer's sake.
-    ceded: bool,
-    in_a_row: u32,
-    restarts: VecDeque<Millis>,
-}
-
-struct Wait {
-    began: Millis,
-    until: Option<Millis>,
-}
-
-#[derive(Clone, Copy)]
-struct Stop {
-    haste: Haste,
-    /// When it got so.
-    since: Millis,
-    status: u8,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Haste {
-    Patient,
-    GaveUp,
-    Limited,
-    Now,
-}
-
-/// What the present event asks for.
-#[derive(Default)]
-struct Due {
-    tell: Vec<Pid>,
-    abort: Vec<Pid>,
-    say_hung: Vec<Pid>,
-    cont: Vec<Pid>,
-    kill: Vec<Pid>,
-    ready: Vec<Pid>,
-    abandon: Vec<Pid>,
-    forward: Vec<(Pid, Signal)>,
-    /// The group of a dead worker is told to stop.
-    group: Vec<Pid>,
-    kill_group: Vec<Pid>,
-    say_killed: Vec<Pid>,
-    mend: bool,
-    down: bool,
-    load: bool,
-    reloading: bool,
-    scaled: bool,
-    came: Option<Came>,
-    renewing: Option<SlotId>,
-    renewed: Option<(SlotId, Came, Option<Millis>)>,
-    answers: Vec<(Asker, Came)>,
-    forget: Vec<Generation>,
-    /// In the order in which they are to be told.
-    ends: VecDeque<End>,
-    close: bool,
-}
-
-/// Why a slot needs another worker, and what comes of that.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct End {
-    slot: SlotId,
-    of: Of,
-    follows: Follows,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Of {
-    /// It never came to be.
-    Failure,
-    Exit(Pid),
-    /// It makes room, and may still live.
-    Replacement(Pid),
-}
-
-/// What follows an end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Follows {
-    Nothing,
-    Rest,
-    Restart { least: Millis, most: Millis },
-    GiveUp(StopReason),
 }
 
 impl Model {
@@ -497,21 +348,6 @@ impl Model {
                 self.slot(end.slot).wait = Some(Wait { began: now, until: None });
             }
             Follows::GiveUp(_) => self.begin_stop(now, Haste::GaveUp, code),
-        }
-    }
-}
-
-impl Slot {
-    fn new() -> Slot {
-        Slot {
-            vacant: false,
-            wait: None,
-            rests: false,
-            generation: Generation(1),
-            newcomer: None,
-            ceded: false,
-            in_a_row: 0,
-            restarts: VecDeque::new(),
         }
     }
 }
