@@ -27,8 +27,8 @@ Times are numbers with ms, s, m, h or d; without one they are seconds. Defaults
 are in parentheses.
 
 Signals: TERM and INT stop (twice: at once), QUIT stops without a time limit;
-HUP, USR1, USR2, TTIN and TTOU are only noted by this version, as are the
-actions reload, upgrade, up and down; every other signal goes to the workers.
+HUP and USR1 reload; TTIN is one slot more, TTOU one less; USR2 (upgrade) is
+only noted by this version; every other signal goes to the workers.
 
 Exit status: 0 stopped as asked, 2 usage, 125 fd3 itself failed, 126 COMMAND
 not executable, 127 COMMAND not found; else the worker's, or 128 + its signal.
