@@ -4,6 +4,7 @@
 mod auto;
 mod bad_input;
 mod bad_start;
+mod client;
 mod config;
 mod descriptors;
 mod env_file;
@@ -18,6 +19,7 @@ mod load_anew;
 mod logging;
 mod notify;
 mod refused;
+mod reload;
 mod servers;
 mod signals;
 mod world;
