@@ -7,12 +7,11 @@
 //! whose worker is known fails only if that one was killed.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
-use std::net::TcpStream;
+use std::io::Error;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use crate::client::{Connection, PROMPT, now};
 use crate::harness::{Fd3, PATIENCE, field, http_server, kill, run};
 
 const KILLS: usize = 20;
@@ -29,9 +28,6 @@ const CLIENTS: [(&str, usize); 8] = [
 ];
 /// Answered between two kills: enough for every client to be at it again.
 const BETWEEN_KILLS: usize = 5 * CLIENTS.len();
-/// A draining server keeps an idle connection for longer than this; a client that paused for longer, on
-/// a busy machine, may find it closed.
-const PROMPT: Duration = Duration::from_secs(1);
 
 /// The server as workers of fd3, all of them ready.
 fn serve(workers: &str, words: &[&str]) -> Fd3 {
@@ -134,11 +130,6 @@ fn with_no_worker_alive_clients_wait() {
 /// The PID in the `n`th "worker ready", which may be far back in a long log.
 fn ready(fd3: &Fd3, n: usize) -> i32 {
     field(&fd3.nth_line("worker ready", n), "pid").parse().expect("a PID")
-}
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// What all clients share.
@@ -291,68 +282,5 @@ struct End<'a>(&'a Load);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.seen().over = true;
-    }
-}
-
-/// A client's connection.
-struct Connection {
-    stream: BufReader<TcpStream>,
-    /// Whose it is, once it answered.
-    pid: Option<i32>,
-    /// The server closes it after its latest answer.
-    is_last: bool,
-    sent: Instant,
-    /// The time between its two latest requests.
-    paused: Duration,
-}
-
-impl Connection {
-    fn open(port: u16) -> Result<Connection> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        let stream = BufReader::new(stream);
-        let (sent, paused) = (now(), Duration::ZERO);
-        Ok(Connection { stream, pid: None, is_last: false, sent, paused })
-    }
-
-    fn ask(&mut self, path: &str) -> Result<i32> {
-        self.send(path)?;
-        self.answer()
-    }
-
-    fn send(&mut self, path: &str) -> Result<()> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
-        let before = core::mem::replace(&mut self.sent, now());
-        let sent = self.stream.get_mut().write_all(request.as_bytes());
-        self.paused = before.elapsed();
-        sent
-    }
-
-    /// The PID that a whole answer tells.
-    fn answer(&mut self) -> Result<i32> {
-        let mut length = 0;
-        self.is_last = false;
-        loop {
-            let mut line = String::new();
-            if self.stream.read_line(&mut line)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            match line.trim_end().split_once(": ") {
-                Some(("Content-Length", value)) => length = value.parse().expect("a length"),
-                Some(("Connection", value)) => self.is_last = value == "close",
-                Some(_) => {}
-                None if line == "\r\n" => break,
-                None => assert_eq!(line, "HTTP/1.1 200 OK\r\n"),
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        let body = String::from_utf8(body).expect("text");
-        let (_, rest) = body.split_once(" pid ").expect("it tells its PID");
-        let pid = rest.split(',').next().and_then(|pid| pid.parse().ok()).expect("a PID");
-        assert!(self.pid.is_none_or(|known| known == pid), "one connection, two workers");
-        self.pid = Some(pid);
-        Ok(pid)
     }
 }

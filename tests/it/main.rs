@@ -4,6 +4,7 @@
 mod auto;
 mod bad_input;
 mod bad_start;
+mod client;
 mod config;
 mod control;
 mod descriptors;
@@ -19,6 +20,7 @@ mod load_anew;
 mod logging;
 mod notify;
 mod refused;
+mod reload;
 mod reload_client;
 mod says;
 mod servers;
