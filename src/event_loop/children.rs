@@ -101,6 +101,7 @@ impl EventLoop {
     }
 
     /// A bounded round; what is left over is for the next turn.
+    #[inline(never)]
     pub(super) fn look_after_children(&mut self) {
         for _ in 0..REAPED_AT_ONCE {
             match wait::peek() {

@@ -91,6 +91,7 @@ impl EventLoop {
     }
 
     /// Clients that have something to say first: whoever is gone makes room for who comes.
+    #[inline(never)]
     pub(super) fn hear_clients(&mut self, due: &[Token]) {
         for token in due {
             if let Token::Client(number) = token {

@@ -8,6 +8,7 @@ const FILE_MAX: usize = 1 << 16;
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// By affinity (sched_setaffinity(2)) and by the control group's quota (cgroups(7)).
+#[inline(never)]
 pub(super) fn usable() -> u32 {
     let quota = groups_quota().unwrap_or(u32::MAX);
     process::cpus_in_affinity().min(quota).max(1)

@@ -91,6 +91,7 @@ pub struct Damage {
 
 impl Listeners {
     /// All or nothing: an error leaves no path behind.
+    #[inline(never)]
     pub fn open(plans: &[Listen], inherited: &Inherited) -> Result<Listeners, Error> {
         let mut all: Vec<Listener> = Vec::with_capacity(plans.len());
         let mut taken = Vec::new();
@@ -244,6 +245,7 @@ impl Listener {
         })
     }
 
+    #[inline(never)]
     fn adopt(
         plan: &Listen,
         which: &Inherit,

@@ -25,6 +25,7 @@ impl Log {
         Log { plan, stderr: Stderr::new(), lost: Cell::new(0) }
     }
 
+    #[inline(never)]
     pub(super) fn tell(&self, fact: &Fact) {
         let level = level(fact);
         if level <= self.plan.level {

@@ -55,6 +55,7 @@ pub(crate) struct EventLoop {
 
 impl EventLoop {
     /// Serves until the supervisor is finished; its exit status.
+    #[inline(never)]
     pub(crate) fn run(mut self) -> u8 {
         self.tell(Event::Begin);
         let mut due = Vec::new();
@@ -83,6 +84,7 @@ impl EventLoop {
         Ok(())
     }
 
+    #[inline(never)]
     fn turn(&mut self, due: &[Token]) {
         if due.contains(&Token::Reports) {
             self.read_reports();
@@ -173,6 +175,7 @@ impl EventLoop {
 
     /// All that came, so that a worker's signal is known for its own before the worker is reaped. More
     /// than a few rounds is a flood: the rest stays readable, and comes with the next turn.
+    #[inline(never)]
     fn read_signals(&mut self) {
         for _ in 0..SIGNAL_ROUNDS {
             match self.signals.read() {

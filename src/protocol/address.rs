@@ -107,6 +107,7 @@ pub fn parse(text: &[u8]) -> Result<Listen, Wrong> {
 }
 
 /// The address, and whether its scheme says IPv6 only (`tcp6`, `udp6`).
+#[inline(never)]
 fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
     for (scheme, kind) in &UNIX_SCHEMES {
         if let Some(rest) = head.strip_prefix(scheme.as_bytes()) {

@@ -175,6 +175,7 @@ impl Supervisor {
         one(true).or_else(|| one(false)).map(|(pid, worker)| (worker.slot, pid))
     }
 
+    #[inline(never)]
     fn record(&mut self, now: Millis, event: Event, out: &mut Actions) {
         match event {
             Event::Begin => self.begin(),
@@ -203,6 +204,7 @@ impl Supervisor {
     }
 
     /// Fills one vacant slot at a time, so that a failure stops the rest from being tried.
+    #[inline(never)]
     fn settle(&mut self, now: Millis, out: &mut Actions) {
         self.scale(now, out);
         self.begin_reload(now, out);

@@ -84,6 +84,7 @@ pub fn copy_above(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
 
 /// Closes everything above 2 but `kept`: what else was inherited is not ours to keep open, or to pass
 /// on. To be called before this process has descriptors of its own.
+#[inline(never)]
 pub fn close_inherited(kept: &[RawFd]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
