@@ -294,6 +294,7 @@ fn reactions(typed: &Typed) -> Result<Reactions, Error> {
     Ok(table)
 }
 
+#[inline(never)]
 fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
     let wrong = || {
         given.wrong(

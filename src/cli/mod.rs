@@ -60,6 +60,7 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
     }
 }
 
+#[inline(never)]
 fn run(words: Vec<OsString>) -> Result<u8, Error> {
     let typed = typed::command_line("run", options::RUN, words)?;
     if typed.get("help").is_some() {

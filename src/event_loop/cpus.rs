@@ -16,6 +16,7 @@ pub(super) fn usable() -> u32 {
 
 /// The least of the quotas of our group and of the groups above it. In a container our group may be
 /// shown as the root, or under a path that is not mounted: then the root's files are what there is.
+#[inline(never)]
 fn groups_quota() -> Option<u32> {
     let groups = file::read(b"/proc/self/cgroup", FILE_MAX).unwrap_or_default();
     let two = group(&groups, Version::Two).unwrap_or_default();

@@ -167,6 +167,7 @@ fn is_port_zero(address: &Address) -> bool {
     }
 }
 
+#[inline(never)]
 fn level(fact: &Fact) -> Level {
     match fact {
         Fact::Started { .. } | Fact::Ready { .. } => Level::Info,
@@ -195,6 +196,7 @@ fn level(fact: &Fact) -> Level {
     }
 }
 
+#[inline(never)]
 fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
     match fact {
         Fact::Started { slot, pid, generation } => line

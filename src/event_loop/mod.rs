@@ -73,6 +73,7 @@ impl EventLoop {
         self.finished.unwrap_or(EXIT_OWN_FAILURE)
     }
 
+    #[inline(never)]
     fn wait(&mut self, due: &mut Vec<Token>) -> Result<(), Errno> {
         let now = now();
         let timeout = match self.supervisor.deadline() {
@@ -124,6 +125,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
@@ -142,6 +144,7 @@ impl EventLoop {
         None
     }
 
+    #[inline(never)]
     fn say(&mut self, fact: &Fact) {
         self.log.tell(fact);
         if let Fact::Ready { pid, .. } = fact {
@@ -153,6 +156,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn send(&self, pid: Pid, signal: Signal, to: Target) {
         // The group's leader by its own number, too: it may have joined another group.
         let mut sent = signal::send(pid.0, signal.0);
@@ -186,6 +190,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn received(&mut self, one: Received) {
         match (one.signal, one.sender) {
             (libc::SIGCHLD, _) => self.children_ended = true,

@@ -265,6 +265,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn spawned(&mut self, now: Millis, slot: SlotId, pid: Pid, out: &mut Actions) {
         let Some((_, lane)) = self.spawning.filter(|(spawning, _)| *spawning == slot) else {
             return;
@@ -312,6 +313,7 @@ impl Supervisor {
     }
 
     /// A signal whose sender is a worker is never an order: it means ready, or nothing.
+    #[inline(never)]
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
         let by: Vec<Pid> = [sender.pid, sender.group].into_iter().flatten().collect();
         // What a worker left behind still speaks for it, and we may be its parent now.
@@ -343,6 +345,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn time_passed(&mut self, now: Millis, out: &mut Actions) {
         while let Some(due) = self.agenda.pop(now) {
             match due {
@@ -360,6 +363,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn worker_due(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, after) = (worker.slot, now.since(worker.started));

@@ -106,6 +106,7 @@ fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
     checked(result as i32).map(drop)
 }
 
+#[inline(never)]
 fn close_from_to(first: RawFd, end: RawFd) {
     /// Where the limit is "unlimited" nobody has that many open.
     const MOST: u64 = 65_536;
