@@ -36,6 +36,7 @@ pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
     Ok(plan)
 }
 
+#[inline(never)]
 fn rules(typed: &Typed) -> Result<Rules, Error> {
     let stop_timeout = Some(Millis::seconds(8));
     let limit = RespawnLimit { count: 5, window: Millis::seconds(60) };
@@ -56,6 +57,7 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
     })
 }
 
+#[inline(never)]
 fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
     Ok(Launch {
         command,
@@ -292,6 +294,7 @@ fn reactions(typed: &Typed) -> Result<Reactions, Error> {
     Ok(table)
 }
 
+#[inline(never)]
 fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
     let wrong = || {
         given.wrong(

@@ -29,9 +29,10 @@ pub fn main(words: Vec<OsString>) -> u8 {
 #[inline(never)]
 fn fail(error: &Error, format: LogFormat) -> u8 {
     let at = sys::clock::realtime_ms();
-    let line = LogLine::new(format, Level::Error, at, &error.to_string()).finish();
+    let mut line = LogLine::new(format, Level::Error, at);
+    line.message(&error.to_string());
     // If stderr is gone, the exit status still tells.
-    let _ = sys::stderr::Stderr::new().write(line.as_bytes());
+    let _ = sys::stderr::Stderr::new().write(line.finish().as_bytes());
     error.exit_status()
 }
 
@@ -59,6 +60,7 @@ fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
     }
 }
 
+#[inline(never)]
 fn run(words: Vec<OsString>) -> Result<u8, Error> {
     let typed = typed::command_line("run", options::RUN, words)?;
     if typed.get("help").is_some() {

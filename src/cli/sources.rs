@@ -42,6 +42,7 @@ impl Sources {
         (meant::log_format_of(&self.typed), plan)
     }
 
+    #[inline(never)]
     fn read(&mut self) -> Result<Plan, Error> {
         self.typed.given.truncate(self.first_of_file);
         if let Some(given) = self.typed.get("config") {

@@ -90,6 +90,7 @@ pub(super) fn command_line(
 
 /// Takes a configuration file apart: an option a line, without the dashes, `workers 2` or `workers=2`;
 /// `#` begins a comment line.
+#[inline(never)]
 pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<Typed, Error> {
     let mut typed = Typed::default();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {

@@ -25,6 +25,7 @@ pub(super) struct Heard {
 }
 
 impl EventLoop {
+    #[inline(never)]
     pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
         let listeners = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
         match self.launcher.start(slot, generation, listeners) {
@@ -67,6 +68,7 @@ impl EventLoop {
     /// Each word has its place here. RELOADING=1 and ERRNO= are for those who look at the worker, of whom this
     /// version knows none; and it stores no descriptors: what a worker sends to be kept is closed, as with
     /// a systemd that was not told to.
+    #[inline(never)]
     fn heed(&mut self, pid: Pid, notice: Notice<'_>, descriptors: Descriptors) {
         let Notice {
             ready,
@@ -101,6 +103,7 @@ impl EventLoop {
     }
 
     /// A bounded round; what is left over is for the next turn.
+    #[inline(never)]
     pub(super) fn look_after_children(&mut self) {
         for _ in 0..REAPED_AT_ONCE {
             match wait::peek() {
@@ -118,6 +121,7 @@ impl EventLoop {
     }
 
     /// It is reaped last: until then its PID is its own, and signals to its group reach nobody else.
+    #[inline(never)]
     fn ended(&mut self, ended: Ended) {
         let pid = Pid(ended.pid);
         if self.notify.get(pid).is_some() {

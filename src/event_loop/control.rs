@@ -91,6 +91,7 @@ impl EventLoop {
     }
 
     /// Clients that have something to say first: whoever is gone makes room for who comes.
+    #[inline(never)]
     pub(super) fn hear_clients(&mut self, due: &[Token]) {
         for token in due {
             if let Token::Client(number) = token {
@@ -105,6 +106,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn hear(&mut self, number: u32) {
         let Some(control) = &mut self.control else { return };
         let (epoll, asker) = (&self.epoll, Asker(u64::from(number)));
@@ -143,6 +145,7 @@ impl EventLoop {
 impl Control {
     /// At the first of its names that is free: PIDs of another PID namespace may be the same, and their
     /// abstract names, which go by the network namespace, taken.
+    #[inline(never)]
     fn open_automatic(pid: Pid, lowest: RawFd, epoll: &Epoll) -> Result<(Control, Address), Error> {
         let mut last = Err(Error::refused("make", "a control socket", "it has no name"));
         for name in control::names(pid) {
@@ -179,6 +182,7 @@ impl Control {
     }
 
     /// An error is one that was not told before.
+    #[inline(never)]
     fn accept(&mut self, epoll: &Epoll) -> Result<(), Errno> {
         for _ in 0..ACCEPTED_AT_ONCE {
             let next = stream::accept(self.fd.as_fd());
@@ -205,6 +209,7 @@ impl Control {
         }
     }
 
+    #[inline(never)]
     fn let_in(&mut self, fd: OwnedFd, epoll: &Epoll) -> Result<(), Errno> {
         let own = process::own_user();
         if !is_heard(stream::peer(fd.as_fd())?, own) {

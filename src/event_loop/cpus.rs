@@ -8,6 +8,7 @@ const FILE_MAX: usize = 1 << 16;
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// By affinity (sched_setaffinity(2)) and by the control group's quota (cgroups(7)).
+#[inline(never)]
 pub(super) fn usable() -> u32 {
     let quota = groups_quota().unwrap_or(u32::MAX);
     process::cpus_in_affinity().min(quota).max(1)
@@ -15,6 +16,7 @@ pub(super) fn usable() -> u32 {
 
 /// The least of the quotas of our group and of the groups above it. In a container our group may be
 /// shown as the root, or under a path that is not mounted: then the root's files are what there is.
+#[inline(never)]
 fn groups_quota() -> Option<u32> {
     let groups = file::read(b"/proc/self/cgroup", FILE_MAX).unwrap_or_default();
     let two = group(&groups, Version::Two).unwrap_or_default();

@@ -254,6 +254,7 @@ fn find(launch: &Launch, path: Option<&[u8]>) -> Result<Rc<CStr>, Error> {
 }
 
 /// What is fd3's to say is nobody else's: a worker's sockets and its slot are as fd3 tells them.
+#[inline(never)]
 fn passed_on(given: Environment) -> Vec<CString> {
     let mut all: Vec<CString> = environment::variables()
         .filter(|variable| given.get(env_file::name(variable.to_bytes())).is_none())

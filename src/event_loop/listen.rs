@@ -174,6 +174,7 @@ fn bind_and_listen(
     done.map_err(|errno| cannot_bind(address, errno))
 }
 
+#[inline(never)]
 fn open_unix(
     address: &Address,
     kind: UnixKind,

@@ -91,6 +91,7 @@ pub struct Damage {
 
 impl Listeners {
     /// All or nothing: an error leaves no path behind.
+    #[inline(never)]
     pub fn open(plans: &[Listen], inherited: &Inherited) -> Result<Listeners, Error> {
         let mut all: Vec<Listener> = Vec::with_capacity(plans.len());
         let mut taken = Vec::new();
@@ -135,6 +136,7 @@ impl Listeners {
     }
 
     /// One listener may be hurt in several ways: goes on until it is whole, or cannot be.
+    #[inline(never)]
     fn check_one(&mut self, index: usize, tries: Tries, damages: &mut Vec<Damage>) {
         for _ in 0..REPAIRS_MAX {
             let listener = &mut self.all[index];
@@ -244,6 +246,7 @@ impl Listener {
         })
     }
 
+    #[inline(never)]
     fn adopt(
         plan: &Listen,
         which: &Inherit,
@@ -279,6 +282,7 @@ impl Listener {
         Listener::from_parts(fd, name, address, listen, None)
     }
 
+    #[inline(never)]
     fn damage(&self) -> Option<What> {
         if self.is_dead() {
             return Some(What::ShutDown);
@@ -301,6 +305,7 @@ impl Listener {
         }
     }
 
+    #[inline(never)]
     fn repair(&mut self, what: What, replaced: &mut Vec<OwnedFd>) -> Result<(), Error> {
         match what {
             What::BacklogShrunk { from, .. } => self.listen_again(from),
@@ -330,6 +335,7 @@ impl Listener {
     /// A socket that was shut down stays dead: listen(2) says 0 and nothing comes of it. At a TCP port
     /// and at a path it is not in the way of a new one. Everywhere else it holds the address for as long
     /// as anybody has it: fd3 lets go of it at once, and the workers have to.
+    #[inline(never)]
     fn open_again(&mut self, replaced: &mut Vec<OwnedFd>) -> Result<(), Error> {
         if self.is_theirs() {
             let reason = "it was inherited; whoever made it must make it anew";

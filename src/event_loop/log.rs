@@ -25,10 +25,13 @@ impl Log {
         Log { plan, stderr: Stderr::new(), lost: Cell::new(0) }
     }
 
+    #[inline(never)]
     pub(super) fn tell(&self, fact: &Fact) {
         let level = level(fact);
         if level <= self.plan.level {
-            self.write(words(fact, |message| self.line(level, message)));
+            let mut line = self.line(level);
+            words(fact, &mut line);
+            self.write(line);
         }
     }
 
@@ -36,15 +39,15 @@ impl Log {
     pub(super) fn listening(&self, listeners: &Listeners) {
         for (fd, listener) in (3..).zip(&listeners.all) {
             let chosen = is_port_zero(&listener.listen.address);
-            self.write_at(if chosen { Level::Notice } else { Level::Info }, "listening", |line| {
+            self.write_at(if chosen { Level::Notice } else { Level::Info }, "listening", &|line| {
                 line.text("address", &listener.address)
                     .text("name", &listener.name)
-                    .number("fd", fd)
+                    .number("fd", fd);
             });
             if listener.path.as_ref().is_some_and(|path| !path.public) {
-                self.write_at(Level::Warn, "socket has a hidden name", |line| {
+                self.write_at(Level::Warn, "socket has a hidden name", &|line| {
                     line.text("address", &listener.address)
-                        .text("why", "a stale socket was replaced without the right to chroot")
+                        .text("why", "a stale socket was replaced without the right to chroot");
                 });
             }
         }
@@ -52,12 +55,16 @@ impl Log {
 
     /// Where orders are heard.
     pub(super) fn control(&self, address: &Address) {
-        self.write_at(Level::Info, "control socket", |line| line.text("address", address));
+        self.write_at(Level::Info, "control socket", &|line| {
+            line.text("address", address);
+        });
     }
 
     /// Nobody asked for one.
     pub(super) fn no_control(&self, error: &Error) {
-        self.write_at(Level::Info, "no control socket", |line| line.text("error", error));
+        self.write_at(Level::Info, "no control socket", &|line| {
+            line.text("error", error);
+        });
     }
 
     pub(super) fn cannot_accept(&self, errno: Errno) {
@@ -72,33 +79,33 @@ impl Log {
             What::PathReplaced => "a listener's path was replaced",
         };
         let level = if damage.again { Level::Info } else { Level::Warn };
-        self.write_at(level, message, |mut line| {
+        self.write_at(level, message, &|line| {
             if let Some(listener) = listeners.all.get(damage.listener) {
-                line = line.text("address", &listener.address);
+                line.text("address", &listener.address);
             }
             if let What::BacklogShrunk { from, to } = damage.what {
-                line = line.number("from", from).number("to", to);
+                line.number("from", from).number("to", to);
             }
-            line = match suspect {
+            match suspect {
                 Some(pid) => line.number("suspect", pid),
                 None => line.text("suspect", "unknown"),
             };
             match &damage.repaired {
                 Ok(()) => line.text("repaired", "yes"),
                 Err(error) => line.text("repaired", "no").text("error", error),
-            }
+            };
         });
     }
 
     pub(super) fn cannot_signal(&self, pid: Pid, signal: Signal, errno: Errno) {
-        self.write_at(Level::Warn, "cannot signal a worker", |line| {
-            line.number("pid", pid).text("signal", signal_name::name(signal)).text("error", errno)
+        self.write_at(Level::Warn, "cannot signal a worker", &|line| {
+            line.number("pid", pid).text("signal", signal_name::name(signal)).text("error", errno);
         });
     }
 
     pub(super) fn cannot_hear(&self, slot: SlotId, pid: Pid, errno: Errno) {
-        self.write_at(Level::Warn, "cannot hear a worker's notifications", |line| {
-            line.number("slot", slot).number("pid", pid).text("error", errno)
+        self.write_at(Level::Warn, "cannot hear a worker's notifications", &|line| {
+            line.number("slot", slot).number("pid", pid).text("error", errno);
         });
     }
 
@@ -119,24 +126,29 @@ impl Log {
     }
 
     fn trouble(&self, message: &str, errno: Errno) {
-        self.write_at(Level::Error, message, |line| line.text("error", errno));
+        self.write_at(Level::Error, message, &|line| {
+            line.text("error", errno);
+        });
     }
 
-    fn line(&self, level: Level, message: &str) -> LogLine {
-        LogLine::new(self.plan.format, level, clock::realtime_ms(), message)
+    fn line(&self, level: Level) -> LogLine {
+        LogLine::new(self.plan.format, level, clock::realtime_ms())
     }
 
-    fn write_at(&self, level: Level, message: &str, rest: impl FnOnce(LogLine) -> LogLine) {
+    fn write_at(&self, level: Level, message: &str, rest: &dyn Fn(&mut LogLine)) {
         if level <= self.plan.level {
-            self.write(rest(self.line(level, message)));
+            let mut line = self.line(level);
+            rest(line.message(message));
+            self.write(line);
         }
     }
 
     fn write(&self, line: LogLine) {
         let lost = self.lost.get();
         if lost > 0 {
-            let told = self.line(Level::Warn, "log lines were lost").number("count", lost).finish();
-            if !self.stderr.write(told.as_bytes()) {
+            let mut told = self.line(Level::Warn);
+            told.message("log lines were lost").number("count", lost);
+            if !self.stderr.write(told.finish().as_bytes()) {
                 self.lost.set(lost + 1);
                 return;
             }
@@ -155,6 +167,7 @@ fn is_port_zero(address: &Address) -> bool {
     }
 }
 
+#[inline(never)]
 fn level(fact: &Fact) -> Level {
     match fact {
         Fact::Started { .. } | Fact::Ready { .. } => Level::Info,
@@ -183,111 +196,120 @@ fn level(fact: &Fact) -> Level {
     }
 }
 
-fn words(fact: &Fact, line: impl FnOnce(&str) -> LogLine) -> LogLine {
+#[inline(never)]
+fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
     match fact {
-        Fact::Started { slot, pid, generation } => line("worker started")
-            .number("slot", slot)
-            .number("pid", pid)
-            .number("generation", generation),
+        Fact::Started { slot, pid, generation } => {
+            worker(line, "worker started", *slot, *pid).number("generation", generation)
+        }
         Fact::Ready { slot, pid, after, renewed_in } => {
-            let line = line("worker ready").number("slot", slot).number("pid", pid);
+            let line = worker(line, "worker ready", *slot, *pid);
             span(line.span("after", *after), "renewed-in", *renewed_in)
         }
         // This one ends fd3, and is the only line about it.
         Fact::NotStarted { error, next: Next::GiveUp(StopReason::CannotStart), .. } => {
-            line(&error.to_string())
+            line.message(&error.to_string())
         }
         Fact::NotStarted { slot, error, next } => {
-            next_words(line("worker not started").number("slot", slot).text("error", error), *next)
+            let line = line.message("worker not started").number("slot", slot);
+            next_words(line.text("error", error), *next)
         }
         Fact::Exited { slot, pid, status, uptime, next } => {
-            let line = line("worker exited").number("slot", slot).number("pid", pid);
+            let line = worker(line, "worker exited", *slot, *pid);
             next_words(status_words(line, *status).span("uptime", *uptime), *next)
         }
-        Fact::StartTimedOut { slot, pid, after } => line("worker not ready in time, told to stop")
-            .number("slot", slot)
-            .number("pid", pid)
-            .span("after", *after),
-        Fact::Hung { slot, pid } => {
-            line("worker hangs, told to abort").number("slot", slot).number("pid", pid)
+        Fact::StartTimedOut { slot, pid, after } => {
+            let message = "worker not ready in time, told to stop";
+            worker(line, message, *slot, *pid).span("after", *after)
         }
+        Fact::Hung { slot, pid } => worker(line, "worker hangs, told to abort", *slot, *pid),
         Fact::StopTimedOut { slot, pid } => {
-            line("worker did not stop in time, killed").number("slot", slot).number("pid", pid)
+            worker(line, "worker did not stop in time, killed", *slot, *pid)
         }
         Fact::Abandoned { slot, pid } => {
-            line("worker outlives SIGKILL, left behind").number("slot", slot).number("pid", pid)
+            worker(line, "worker outlives SIGKILL, left behind", *slot, *pid)
         }
-        Fact::Renewing { slot } => line("renewing an old worker").number("slot", slot),
+        Fact::Renewing { slot } => line.message("renewing an old worker").number("slot", slot),
         Fact::RenewalEnded { slot, outcome, again_in } => {
             renewed(outcome, *again_in, line).number("slot", slot)
         }
-        Fact::Scaled { workers } => line("scaled").number("workers", workers),
-        Fact::Reloading { generation } => line("reloading").number("generation", generation),
+        Fact::Scaled { workers } => line.message("scaled").number("workers", workers),
+        Fact::Reloading { generation } => {
+            line.message("reloading").number("generation", generation)
+        }
         Fact::ReloadEnded { generation, outcome } => {
             ended(outcome, line).number("generation", generation)
         }
-        Fact::LeftoversKilled { group } => {
-            line("what a worker left behind did not stop in time, killed").number("group", group)
-        }
-        Fact::ListenersDown => line("no worker is started until the listeners are whole again"),
+        Fact::LeftoversKilled { group } => line
+            .message("what a worker left behind did not stop in time, killed")
+            .number("group", group),
+        Fact::ListenersDown => line.message("no worker is started until listeners are whole again"),
         Fact::Stopping { why, workers } => stopping(*why, line).number("workers", workers),
         Fact::StoppingNow { workers } => {
-            line("stopping at once, workers are killed").number("workers", workers)
+            line.message("stopping at once, workers are killed").number("workers", workers)
         }
-        Fact::SignalIgnored { signal } => line("signal ignored: this version cannot do that yet")
+        Fact::SignalIgnored { signal } => line
+            .message("signal ignored: this version cannot do that yet")
             .text("signal", signal_name::name(*signal)),
-        Fact::Replaced { slot, pid, next } => next_words(
-            line("worker's listener is dead, replacing it").number("slot", slot).number("pid", pid),
-            *next,
-        ),
+        Fact::Replaced { slot, pid, next } => {
+            next_words(worker(line, "worker's listener is dead, replacing it", *slot, *pid), *next)
+        }
     }
 }
 
-fn ended(outcome: &Outcome, line: impl FnOnce(&str) -> LogLine) -> LogLine {
+fn worker<'a>(line: &'a mut LogLine, message: &str, slot: SlotId, pid: Pid) -> &'a mut LogLine {
+    line.message(message).number("slot", slot).number("pid", pid)
+}
+
+fn ended<'a>(outcome: &Outcome, line: &'a mut LogLine) -> &'a mut LogLine {
     match outcome {
-        Outcome::Done { after, .. } => line("reloaded").span("after", *after),
+        Outcome::Done { after, .. } => line.message("reloaded").span("after", *after),
         Outcome::Refused { error } => {
-            line("reload refused, nothing is changed").text("error", error)
+            line.message("reload refused, nothing is changed").text("error", error)
         }
         Outcome::RolledBack { why } => {
-            line("reload rolled back, the old generation goes on").text("why", why)
+            line.message("reload rolled back, the old generation goes on").text("why", why)
         }
-        Outcome::Stopped => line("reload ended by a stop"),
+        Outcome::Stopped => line.message("reload ended by a stop"),
     }
 }
 
-fn renewed(
+fn renewed<'a>(
     outcome: &Outcome,
     again_in: Option<Millis>,
-    line: impl FnOnce(&str) -> LogLine,
-) -> LogLine {
+    line: &'a mut LogLine,
+) -> &'a mut LogLine {
     match outcome {
-        Outcome::Done { after, .. } => line("worker renewed").span("after", *after),
+        Outcome::Done { after, .. } => line.message("worker renewed").span("after", *after),
         Outcome::RolledBack { why } => {
-            let line = line("worker not renewed, the old one goes on");
+            let line = line.message("worker not renewed, the old one goes on");
             span(line.text("why", why), "again-in", again_in)
         }
-        Outcome::Refused { .. } | Outcome::Stopped => line("renewal ended by a stop"),
+        Outcome::Refused { .. } | Outcome::Stopped => line.message("renewal ended by a stop"),
     }
 }
 
-fn span(line: LogLine, name: &str, span: Option<Millis>) -> LogLine {
+fn span<'a>(line: &'a mut LogLine, name: &str, span: Option<Millis>) -> &'a mut LogLine {
     match span {
         Some(span) => line.span(name, span),
         None => line,
     }
 }
 
-fn stopping(why: StopReason, line: impl FnOnce(&str) -> LogLine) -> LogLine {
+fn stopping(why: StopReason, line: &mut LogLine) -> &mut LogLine {
     match why {
-        StopReason::Signal(signal) => line("stopping").text("signal", signal_name::name(signal)),
-        StopReason::RespawnLimit(slot) => line("giving up: too many restarts").number("slot", slot),
-        StopReason::CannotStart => line("giving up: cannot start"),
-        StopReason::ListenerDead => line("giving up: a listener cannot be replaced"),
+        StopReason::Signal(signal) => {
+            line.message("stopping").text("signal", signal_name::name(signal))
+        }
+        StopReason::RespawnLimit(slot) => {
+            line.message("giving up: too many restarts").number("slot", slot)
+        }
+        StopReason::CannotStart => line.message("giving up: cannot start"),
+        StopReason::ListenerDead => line.message("giving up: a listener cannot be replaced"),
     }
 }
 
-fn status_words(line: LogLine, status: Status) -> LogLine {
+fn status_words(line: &mut LogLine, status: Status) -> &mut LogLine {
     match status {
         Status::Exited(code) => line.number("status", code),
         Status::Killed(signal) => line.text("status", signal_name::name(signal)),
@@ -295,7 +317,7 @@ fn status_words(line: LogLine, status: Status) -> LogLine {
 }
 
 /// What happens next, which is what a reader of the log wants to know.
-fn next_words(line: LogLine, next: Next) -> LogLine {
+fn next_words(line: &mut LogLine, next: Next) -> &mut LogLine {
     match next {
         Next::Restart(wait) => line.span("restart-in", wait),
         Next::Asked => line,

@@ -55,6 +55,7 @@ pub(crate) struct EventLoop {
 
 impl EventLoop {
     /// Serves until the supervisor is finished; its exit status.
+    #[inline(never)]
     pub(crate) fn run(mut self) -> u8 {
         self.tell(Event::Begin);
         let mut due = Vec::new();
@@ -72,6 +73,7 @@ impl EventLoop {
         self.finished.unwrap_or(EXIT_OWN_FAILURE)
     }
 
+    #[inline(never)]
     fn wait(&mut self, due: &mut Vec<Token>) -> Result<(), Errno> {
         let now = now();
         let timeout = match self.supervisor.deadline() {
@@ -83,6 +85,7 @@ impl EventLoop {
         Ok(())
     }
 
+    #[inline(never)]
     fn turn(&mut self, due: &[Token]) {
         if due.contains(&Token::Reports) {
             self.read_reports();
@@ -122,6 +125,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Spawn { slot, generation } => return Some(self.spawn(slot, generation)),
@@ -140,6 +144,7 @@ impl EventLoop {
         None
     }
 
+    #[inline(never)]
     fn say(&mut self, fact: &Fact) {
         self.log.tell(fact);
         if let Fact::Ready { pid, .. } = fact {
@@ -151,6 +156,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn send(&self, pid: Pid, signal: Signal, to: Target) {
         // The group's leader by its own number, too: it may have joined another group.
         let mut sent = signal::send(pid.0, signal.0);
@@ -173,6 +179,7 @@ impl EventLoop {
 
     /// All that came, so that a worker's signal is known for its own before the worker is reaped. More
     /// than a few rounds is a flood: the rest stays readable, and comes with the next turn.
+    #[inline(never)]
     fn read_signals(&mut self) {
         for _ in 0..SIGNAL_ROUNDS {
             match self.signals.read() {
@@ -183,6 +190,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn received(&mut self, one: Received) {
         match (one.signal, one.sender) {
             (libc::SIGCHLD, _) => self.children_ended = true,

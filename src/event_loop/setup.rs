@@ -124,6 +124,7 @@ fn count(workers: Workers) -> u32 {
 }
 
 /// The sockets that were handed to fd3 itself.
+#[inline(never)]
 fn inherited() -> Inherited {
     let variable = |name| environment::variable(name).and_then(|value| str::from_utf8(value).ok());
     let (pid, fds) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));

@@ -151,6 +151,7 @@ pub fn inherited(
 }
 
 /// All variables that tell `worker` of `listeners`.
+#[inline(never)]
 pub fn variables(protocols: &[Protocol], listeners: &[Told<'_>], worker: Worker) -> Variables {
     let mut told = Variables::default();
     told.set("FD3_SLOT", worker.slot);

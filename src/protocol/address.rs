@@ -107,6 +107,7 @@ pub fn parse(text: &[u8]) -> Result<Listen, Wrong> {
 }
 
 /// The address, and whether its scheme says IPv6 only (`tcp6`, `udp6`).
+#[inline(never)]
 fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
     for (scheme, kind) in &UNIX_SCHEMES {
         if let Some(rest) = head.strip_prefix(scheme.as_bytes()) {
@@ -139,6 +140,7 @@ fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
     }
 }
 
+#[inline(never)]
 fn unix_name(scheme: &str, rest: &[u8]) -> Result<UnixName, Wrong> {
     let rest = match rest.strip_prefix(b"//") {
         Some(path) if path.starts_with(b"/") => path,
@@ -167,6 +169,7 @@ fn unix_name(scheme: &str, rest: &[u8]) -> Result<UnixName, Wrong> {
     Ok(name)
 }
 
+#[inline(never)]
 fn inherited(rest: &str) -> Result<Inherit, Wrong> {
     if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()) {
         return match number(rest, 0, i32::MAX as u32) {
@@ -180,6 +183,7 @@ fn inherited(rest: &str) -> Result<Inherit, Wrong> {
     }
 }
 
+#[inline(never)]
 fn vsock(rest: &str) -> Result<Address, Wrong> {
     let accepted = "accepted: vsock://CID:PORT, CID a number or any";
     let Some((cid, port)) = rest.split_once(':') else {

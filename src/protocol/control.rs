@@ -65,6 +65,7 @@ pub fn hear(so_far: &[u8]) -> Option<Result<Request, String>> {
     }
 }
 
+#[inline(never)]
 fn parse(line: &[u8]) -> Result<Request, String> {
     let line = core::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
     let words: Vec<&str> = line.split_ascii_whitespace().collect();

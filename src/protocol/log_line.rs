@@ -20,14 +20,12 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    /// `at_ms` is the time since 1970; only JSON tells it, whoever collects text stamps it.
-    pub fn new(format: LogFormat, level: Level, at_ms: u64, message: &str) -> LogLine {
+    /// Its message comes next. `at_ms` is the time since 1970; only JSON tells it, whoever collects text
+    /// stamps it.
+    pub fn new(format: LogFormat, level: Level, at_ms: u64) -> LogLine {
         let mut line = LogLine { format, text: String::with_capacity(128) };
         match format {
-            LogFormat::Text => {
-                line.text.push_str("fd3: ");
-                line.words(message, one_line);
-            }
+            LogFormat::Text => line.text.push_str("fd3: "),
             LogFormat::Json => {
                 let level = match level {
                     Level::Error => "error",
@@ -37,21 +35,31 @@ impl LogLine {
                 };
                 let (seconds, ms) = (at_ms / 1000, at_ms % 1000);
                 line.add(format_args!("{{\"time\":{seconds}.{ms:03},\"level\":\"{level}\""));
-                line.text.push_str(",\"message\":\"");
-                line.words(message, escaped);
-                line.text.push('"');
             }
         }
         line
     }
 
-    pub fn number(self, name: &str, number: impl Display) -> LogLine {
+    #[inline(never)]
+    pub fn message(&mut self, message: &str) -> &mut LogLine {
+        match self.format {
+            LogFormat::Text => self.words(message, one_line),
+            LogFormat::Json => {
+                self.text.push_str(",\"message\":\"");
+                self.words(message, escaped);
+                self.text.push('"');
+            }
+        }
+        self
+    }
+
+    pub fn number(&mut self, name: &str, number: impl Display) -> &mut LogLine {
         self.any_number(name, &number)
     }
 
     /// One function for every type, as there are many.
     #[inline(never)]
-    fn any_number(mut self, name: &str, number: &dyn Display) -> LogLine {
+    fn any_number(&mut self, name: &str, number: &dyn Display) -> &mut LogLine {
         match self.format {
             LogFormat::Text => self.add(format_args!(" {name}={number}")),
             LogFormat::Json => self.add(format_args!(",\"{}\":{number}", Underscored(name))),
@@ -59,7 +67,8 @@ impl LogLine {
         self
     }
 
-    pub fn span(mut self, name: &str, span: Millis) -> LogLine {
+    #[inline(never)]
+    pub fn span(&mut self, name: &str, span: Millis) -> &mut LogLine {
         match self.format {
             LogFormat::Text => self.add(format_args!(" {name}={span}")),
             LogFormat::Json => self.add(format_args!(",\"{}_ms\":{}", Underscored(name), span.0)),
@@ -67,13 +76,13 @@ impl LogLine {
         self
     }
 
-    pub fn text(self, name: &str, value: impl Display) -> LogLine {
+    pub fn text(&mut self, name: &str, value: impl Display) -> &mut LogLine {
         self.any_text(name, &value)
     }
 
     /// As above.
     #[inline(never)]
-    fn any_text(mut self, name: &str, value: &dyn Display) -> LogLine {
+    fn any_text(&mut self, name: &str, value: &dyn Display) -> &mut LogLine {
         let value = &*value.to_string();
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
         match self.format {
@@ -148,13 +157,14 @@ mod tests {
     use super::*;
 
     fn line(format: LogFormat) -> String {
-        LogLine::new(format, Level::Warn, 1_700_000_000_007, "worker exited")
+        let mut line = LogLine::new(format, Level::Warn, 1_700_000_000_007);
+        line.message("worker exited")
             .number("slot", 2)
             .text("status", "SIGSEGV")
             .text("error", "cannot execute \"/a b\"\n")
             .text("none", "")
-            .span("restart-in", Millis(4_260))
-            .finish()
+            .span("restart-in", Millis(4_260));
+        line.finish()
     }
 
     #[test]
@@ -178,8 +188,9 @@ mod tests {
             for (format, end) in
                 [(LogFormat::Text, "\" slot=2\n"), (LogFormat::Json, "\"slot\":2}\n")]
             {
-                let line = LogLine::new(format, Level::Warn, 0, &words);
-                let line = line.text("address", &words).number("slot", 2).finish();
+                let mut line = LogLine::new(format, Level::Warn, 0);
+                line.message(&words).text("address", &words).number("slot", 2);
+                let line = line.finish();
                 assert!(line.len() <= LINE_MAX && line.ends_with(end), "{line}");
                 assert_eq!(line.matches('\n').count(), 1);
             }

@@ -39,6 +39,7 @@ impl Supervisor {
         self.give_up_if(next, slot, status, now, out);
     }
 
+    #[inline(never)]
     pub(super) fn exited(&mut self, now: Millis, pid: Pid, status: Status, out: &mut Actions) {
         let Some(worker) = self.workers.remove(pid) else { return };
         self.agenda.change(Due::Worker(pid), worker.phase.deadline(), None);

@@ -184,7 +184,7 @@ pub enum Fact {
     LeftoversKilled {
         group: Pid,
     },
-    /// No worker is started until the listeners are whole again.
+    /// No worker is started until listeners are whole again.
     ListenersDown,
     /// A stop began.
     Stopping {

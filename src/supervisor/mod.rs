@@ -175,6 +175,7 @@ impl Supervisor {
         one(true).or_else(|| one(false)).map(|(pid, worker)| (worker.slot, pid))
     }
 
+    #[inline(never)]
     fn record(&mut self, now: Millis, event: Event, out: &mut Actions) {
         match event {
             Event::Begin => self.begin(),
@@ -203,6 +204,7 @@ impl Supervisor {
     }
 
     /// Fills one vacant slot at a time, so that a failure stops the rest from being tried.
+    #[inline(never)]
     fn settle(&mut self, now: Millis, out: &mut Actions) {
         self.scale(now, out);
         self.begin_reload(now, out);
@@ -263,6 +265,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn spawned(&mut self, now: Millis, slot: SlotId, pid: Pid, out: &mut Actions) {
         let Some((_, lane)) = self.spawning.filter(|(spawning, _)| *spawning == slot) else {
             return;
@@ -310,6 +313,7 @@ impl Supervisor {
     }
 
     /// A signal whose sender is a worker is never an order: it means ready, or nothing.
+    #[inline(never)]
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
         let by: Vec<Pid> = [sender.pid, sender.group].into_iter().flatten().collect();
         // What a worker left behind still speaks for it, and we may be its parent now.
@@ -341,6 +345,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn time_passed(&mut self, now: Millis, out: &mut Actions) {
         while let Some(due) = self.agenda.pop(now) {
             match due {
@@ -358,6 +363,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn worker_due(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, after) = (worker.slot, now.since(worker.started));

@@ -17,6 +17,7 @@ impl Supervisor {
         self.target = (self.target - 1).max(1);
     }
 
+    #[inline(never)]
     pub(super) fn scale(&mut self, now: Millis, out: &mut Actions) {
         let free = self.reload.is_none() && self.spawning.is_none();
         if self.size == self.target || !free || self.mission != Mission::Running {

@@ -11,6 +11,7 @@ const DOING: &str = "execute";
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
 /// The file that `command` names: itself if it has a slash, else the first executable one in `path`.
+#[inline(never)]
 pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
     let name = command.to_bytes();
     if name.is_empty() {

@@ -84,6 +84,7 @@ pub fn copy_above(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
 
 /// Closes everything above 2 but `kept`: what else was inherited is not ours to keep open, or to pass
 /// on. To be called before this process has descriptors of its own.
+#[inline(never)]
 pub fn close_inherited(kept: &[RawFd]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
@@ -105,6 +106,7 @@ fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
     checked(result as i32).map(drop)
 }
 
+#[inline(never)]
 fn close_from_to(first: RawFd, end: RawFd) {
     /// Where the limit is "unlimited" nobody has that many open.
     const MOST: u64 = 65_536;

@@ -46,6 +46,7 @@ struct Prepared<'a> {
 }
 
 /// Forks. The child is leader of its own process group when this returns.
+#[inline(never)]
 pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
     let mut own_pid: Vec<Vec<u8>> = child.own_pid.iter().map(|name| pid_variable(name)).collect();
     let mut prepared = Prepared {

@@ -69,6 +69,7 @@ pub enum State {
 
 /// Binds `fd` to `path` and, given a backlog, listens. A stale socket at the path is replaced
 /// without a moment in which the name is missing or refuses.
+#[inline(never)]
 pub fn bind(
     fd: BorrowedFd<'_>,
     kind: Kind,

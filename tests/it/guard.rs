@@ -124,7 +124,7 @@ fn a_dead_listener_whose_address_is_taken_is_replaced_when_its_workers_are_gone(
     let fd3 = start(&folder, &name, &["-w", "3"], evil);
     fd3.line("evil");
     assert_eq!(field(&fd3.line("a listener was shut down"), "repaired"), "no");
-    fd3.line("no worker is started until the listeners are whole again");
+    fd3.line("no worker is started until listeners are whole again");
     assert_eq!(field(&fd3.nth_line("a listener was shut down", 1), "repaired"), "yes");
     let second = fd3.ready(6);
     let address = abstract_address(&name);
@@ -168,7 +168,7 @@ os.read(gone, 1)
 listener.shutdown(socket.SHUT_RDWR)";
     let mut fd3 = start(&folder, &name, &[], evil);
     let away = fd3.line("away ");
-    fd3.line("no worker is started until the listeners are whole again");
+    fd3.line("no worker is started until listeners are whole again");
     fd3.line("giving up: a listener cannot be replaced");
     let away = away.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a PID");
     kill(away, libc::SIGKILL);

@@ -135,6 +135,7 @@ fn set_flag(options: &mut Options, word: &str) {
     *flag = true;
 }
 
+#[inline(never)]
 fn set_value(options: &mut Options, word: &str, value: &str) -> Result<(), Wrong> {
     let accepted = match word {
         "name" if !is_fd_name(value) => "printable ASCII without \":\", at most 255 bytes",

@@ -27,6 +27,7 @@ const SCRATCH_MAX: u32 = 100;
 /// What the socket is called in the scratch folder where it cannot have its public name.
 const HIDDEN: &[u8] = b".fd3";
 
+#[inline(never)]
 pub(super) fn replace(
     fd: BorrowedFd<'_>,
     path: &[u8],
