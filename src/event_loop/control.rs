@@ -110,7 +110,7 @@ impl EventLoop {
     fn hear(&mut self, number: u32) {
         let Some(control) = &mut self.control else { return };
         let (epoll, asker) = (&self.epoll, Asker(u64::from(number)));
-        match control.hear(number) {
+        let asker = match control.hear(number) {
             Heard::Nothing => return,
             Heard::Gone => return control.close(epoll, number),
             Heard::Line(Err(wrong)) => {
@@ -120,10 +120,13 @@ impl EventLoop {
             Heard::Line(Ok(Request::Reload(Wait::No))) => {
                 let asked = control::answer(Verdict::Ok, &"asked for");
                 control.answer(epoll, number, &asked);
+                None
             }
-            Heard::Line(Ok(Request::Reload(Wait::ForTheOutcome))) => control.wait(epoll, number),
-        }
-        // The answer for one who does not wait finds nobody.
+            Heard::Line(Ok(Request::Reload(Wait::ForTheOutcome))) => {
+                control.wait(epoll, number);
+                Some(asker)
+            }
+        };
         self.tell(Event::ReloadAsked { asker });
     }
 

@@ -51,7 +51,7 @@ impl Fixed {
         self.check_listeners(&new.listen)?;
         let other = |what, fixed| Err(Error::refused("reload with another", what, fixed));
         if new.workers != self.workers {
-            return other("--workers", "a reload keeps their number; to change it, restart fd3");
+            return other("--workers", "a reload keeps their number; TTIN and TTOU change it");
         }
         if new.control != self.control {
             return other("--control", "to change it, restart fd3");
@@ -131,7 +131,7 @@ mod tests {
     fn what_else_is_fd3s_own_is_refused() {
         let old = fixed(&[], Workers::Count(2), LOG);
         for workers in [Workers::Count(1), Workers::Auto] {
-            let why = "a reload keeps their number; to change it, restart fd3";
+            let why = "a reload keeps their number; TTIN and TTOU change it";
             let expected = format!("cannot reload with another --workers: {why}");
             assert_eq!(said(&old, &fixed(&[], workers, LOG)), expected);
         }

@@ -185,6 +185,7 @@ fn level(fact: &Fact) -> Level {
             Level::Error
         }
         Fact::Stopping { .. } => Level::Info,
+        Fact::ReloadWaits { .. } => Level::Notice,
         Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => Level::Info,
         Fact::RenewalEnded { again_in: Some(_), .. } => Level::Warn,
         Fact::RenewalEnded { .. } => Level::Info,
@@ -206,14 +207,7 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
             let line = worker(line, "worker ready", *slot, *pid);
             span(line.span("after", *after), "renewed-in", *renewed_in)
         }
-        // This one ends fd3, and is the only line about it.
-        Fact::NotStarted { error, next: Next::GiveUp(StopReason::CannotStart), .. } => {
-            line.message(&error.to_string())
-        }
-        Fact::NotStarted { slot, error, next } => {
-            let line = line.message("worker not started").number("slot", slot);
-            next_words(line.text("error", error), *next)
-        }
+        Fact::NotStarted { slot, error, next } => not_started(*slot, error, *next, line),
         Fact::Exited { slot, pid, status, uptime, next } => {
             let line = worker(line, "worker exited", *slot, *pid);
             next_words(status_words(line, *status).span("uptime", *uptime), *next)
@@ -234,6 +228,9 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
             renewed(outcome, *again_in, line).number("slot", slot)
         }
         Fact::Scaled { workers } => line.message("scaled").number("workers", workers),
+        Fact::ReloadWaits { workers } => line
+            .message("reload waits until former workers have finished")
+            .number("workers", workers),
         Fact::Reloading { generation } => {
             line.message("reloading").number("generation", generation)
         }
@@ -257,6 +254,20 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
     }
 }
 
+fn not_started<'a>(
+    slot: SlotId,
+    error: &Error,
+    next: Next,
+    line: &'a mut LogLine,
+) -> &'a mut LogLine {
+    if let Next::GiveUp(StopReason::CannotStart) = next {
+        // This one ends fd3, and is the only line about it.
+        return line.message(&error.to_string());
+    }
+    let line = line.message("worker not started").number("slot", slot);
+    next_words(line.text("error", error), next)
+}
+
 fn worker<'a>(line: &'a mut LogLine, message: &str, slot: SlotId, pid: Pid) -> &'a mut LogLine {
     line.message(message).number("slot", slot).number("pid", pid)
 }
@@ -267,9 +278,13 @@ fn ended<'a>(outcome: &Outcome, line: &'a mut LogLine) -> &'a mut LogLine {
         Outcome::Refused { error } => {
             line.message("reload refused, nothing is changed").text("error", error)
         }
-        Outcome::RolledBack { why } => {
+        Outcome::RolledBack { why, replaced: 0 } => {
             line.message("reload rolled back, the old generation goes on").text("why", why)
         }
+        Outcome::RolledBack { why, replaced } => line
+            .message("reload ended, slots that had no turn keep their workers")
+            .number("replaced", replaced)
+            .text("why", why),
         Outcome::Stopped => line.message("reload ended by a stop"),
     }
 }
@@ -281,7 +296,7 @@ fn renewed<'a>(
 ) -> &'a mut LogLine {
     match outcome {
         Outcome::Done { after, .. } => line.message("worker renewed").span("after", *after),
-        Outcome::RolledBack { why } => {
+        Outcome::RolledBack { why, .. } => {
             let line = line.message("worker not renewed, the old one goes on");
             span(line.text("why", why), "again-in", again_in)
         }

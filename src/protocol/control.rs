@@ -116,8 +116,13 @@ pub fn reloaded(outcome: &Outcome) -> String {
         Outcome::Refused { error } => {
             answer(Verdict::Refused, &format_args!("nothing is changed: {error}"))
         }
-        Outcome::RolledBack { why } => {
+        Outcome::RolledBack { why, replaced: 0 } => {
             answer(Verdict::Failed, &format_args!("the old generation goes on: {why}"))
+        }
+        Outcome::RolledBack { why, replaced } => {
+            let words =
+                format_args!("{replaced} slots are replaced, the others keep theirs: {why}");
+            answer(Verdict::Failed, &words)
         }
         Outcome::Stopped => answer(Verdict::Failed, &"fd3 stops"),
     }
@@ -213,7 +218,7 @@ mod tests {
         let after = Millis(2_150);
         let slot = SlotId(1);
         let error = Error::system("read", "--env-file \"a\nok \"", Errno(libc::ENOENT));
-        let failed = |why| Outcome::RolledBack { why };
+        let failed = |why| Outcome::RolledBack { why, replaced: 0 };
         let status = Status::Killed(Signal(libc::SIGSEGV));
         let pid = Pid(7);
         let table = [

@@ -55,7 +55,9 @@ impl Supervisor {
                 Seat::Spawning => !listed && self.spawning == Some((id, Lane::Seat)),
                 Seat::Held(pid) => !listed && known(pid),
                 Seat::Resting { .. } => !listed && self.mission == Mission::Running,
-                Seat::Ceded => !listed && slot.newcomer != Newcomer::None,
+                Seat::Ceded => {
+                    !listed && (slot.newcomer != Newcomer::None || slot.leaving.is_some())
+                }
                 Seat::Closed => !listed,
             };
             if !right || slot.leaving.is_some_and(|pid| !known(pid)) {

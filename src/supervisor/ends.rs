@@ -50,7 +50,7 @@ impl Supervisor {
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         let (seated, newcomer) = (place.seat == Seat::Held(pid), place.newcomer);
         if place.leaving == Some(pid) {
-            self.set_leaving(slot, None);
+            self.left(slot);
         }
         if seated {
             self.served(now, slot, worker.phase);
@@ -133,6 +133,15 @@ impl Supervisor {
             self.set_seat(slot, Seat::Ceded);
             self.set_newcomer(slot, Newcomer::Vacant);
             return Next::Asked;
+        }
+        self.start_another(now, slot)
+    }
+
+    /// After an end that somebody asked for.
+    pub(super) fn start_another(&mut self, now: Millis, slot: SlotId) -> Next {
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
+        if core::mem::take(&mut place.blameless) {
+            return self.rest(now, slot);
         }
         self.start_again(now, slot)
     }

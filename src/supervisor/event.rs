@@ -26,8 +26,8 @@ pub enum Event {
     Exited { pid: Pid, status: Status },
     /// A worker says that it serves.
     Ready { pid: Pid },
-    /// Somebody asks for a reload, and waits for its `Answer`.
-    ReloadAsked { asker: Asker },
+    /// Somebody asks for a reload, and perhaps waits for its `Answer`.
+    ReloadAsked { asker: Option<Asker> },
     /// The answer to [`Action::Load`]: the new generation can be started, by these rules.
     Loaded { rules: Box<Rules> },
     /// The answer to [`Action::Load`]: something is wrong with it.
@@ -213,6 +213,10 @@ pub enum Fact {
         outcome: Outcome,
         again_in: Option<Millis>,
     },
+    /// A reload begins once so many former workers have finished.
+    ReloadWaits {
+        workers: usize,
+    },
     /// A reload begins: the new generation is being started.
     Reloading {
         generation: Generation,
@@ -238,7 +242,8 @@ pub enum Outcome {
     /// What it would have been started from is broken: nothing was changed.
     Refused { error: Error },
     /// A new worker failed: the new ones are stopped, the old ones go on.
-    RolledBack { why: Failure },
+    /// With `--surge K` some slots may have theirs by then, and keep it.
+    RolledBack { why: Failure, replaced: u32 },
     /// A stop came first.
     Stopped,
 }

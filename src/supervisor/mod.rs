@@ -95,8 +95,8 @@ pub struct Supervisor {
     kept: Vec<Generation>,
     /// How many more may be spawned before fd3 looks at what else has happened.
     burst: u32,
-    /// The worker started last, where workers show by a signal that they are ready.
-    signaller: Option<Pid>,
+    /// There were workers that show by a signal that they are ready.
+    has_signallers: bool,
     /// How many slots there are to be; those beyond were taken away, or will be.
     size: u32,
     target: u32,
@@ -134,7 +134,7 @@ impl Supervisor {
             old: VecDeque::new(),
             kept: alloc::vec![generation],
             burst: BURST,
-            signaller: None,
+            has_signallers: false,
             size: workers,
             target: workers,
             open: workers as usize,
@@ -193,7 +193,7 @@ impl Supervisor {
             Event::Well { pid } => self.well(now, pid),
             Event::Hangs { pid } => self.hangs(now, pid, out),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
-            Event::ReloadAsked { asker } => self.reload_asked(Some(asker), out),
+            Event::ReloadAsked { asker } => self.reload_asked(now, asker, out),
             Event::Loaded { rules } => self.loaded(now, *rules, out),
             Event::LoadFailed { error } => self.load_failed(now, error, out),
             Event::GroupGone { group } => self.group_gone(group),
@@ -207,7 +207,7 @@ impl Supervisor {
     #[inline(never)]
     fn settle(&mut self, now: Millis, out: &mut Actions) {
         self.scale(now, out);
-        self.begin_reload(now, out);
+        self.begin_reload(out);
         self.renew(now, out);
         if self.burst > 0 && self.may_spawn() {
             self.burst -= 1;
@@ -253,9 +253,14 @@ impl Supervisor {
         out.push_back(Action::Spawn { slot, generation });
     }
 
+    /// A newcomer that starts is no reason to leave a seat empty.
     fn awaits_signal(&self) -> bool {
-        let worker = self.signaller.and_then(|pid| self.workers.get(pid));
-        worker.is_some_and(|worker| matches!(worker.phase, Phase::Starting { .. }))
+        let starts = |(pid, worker): (Pid, &Worker)| {
+            matches!(worker.phase, Phase::Starting { .. })
+                && matches!(worker.load.rules.readiness, Readiness::Signal(_))
+                && (self.vacant.is_empty() || !self.is_newcomer(worker.slot, pid))
+        };
+        self.has_signallers && self.workers.iter().any(starts)
     }
 
     fn begin(&mut self) {
@@ -281,7 +286,7 @@ impl Supervisor {
             }
         };
         if let Readiness::Signal(_) = load.rules.readiness {
-            self.signaller = Some(pid);
+            self.has_signallers = true;
         }
         let (generation, timeout) = (load.generation, load.rules.stop_timeout);
         let phase = Phase::Starting { until };
@@ -336,7 +341,7 @@ impl Supervisor {
                 out.extend(self.workers.iter().map(|(pid, _)| Action::Signal { pid, signal, to }));
             }
             Reaction::Ignore => {}
-            Reaction::Reload => self.reload_asked(None, out),
+            Reaction::Reload => self.reload_asked(now, None, out),
             Reaction::Up => self.one_more(),
             Reaction::Down => self.one_less(),
             Reaction::Upgrade => {

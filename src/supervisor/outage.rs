@@ -82,12 +82,17 @@ impl Supervisor {
         if self.mission != Mission::Running {
             return;
         }
+        // What the newcomers of a reload did is their fault, and they are sent away.
+        let blameless = self.new_load().is_some();
         self.roll_back(now, Failure::Listener, out);
         let seated: Vec<(Pid, SlotId)> = self.seated().collect();
         for (pid, slot) in seated {
             let Some(worker) = self.workers.get(pid) else { continue };
             let (phase, limit) = (worker.phase, worker.load.rules.stop_timeout);
             self.served(now, slot, phase);
+            if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+                place.blameless |= blameless;
+            }
             self.retire(pid, limit.map(|limit| now.plus(limit)), Cause::Wanted, out);
             self.make_room(now, slot, out);
         }
@@ -106,7 +111,7 @@ impl Supervisor {
             return;
         }
         self.set_leaving(slot, Some(pid));
-        let next = self.start_again(now, slot);
+        let next = self.start_another(now, slot);
         out.push_back(Action::Say(Fact::Replaced { slot, pid, next }));
         self.leave_behind_if_in_vain(now, pid, out);
         self.give_up_if(next, slot, EXIT_OWN_FAILURE, now, out);

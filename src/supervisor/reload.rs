@@ -21,7 +21,7 @@ use super::agenda::Due;
 use super::event::{Action, Actions, Fact, Failure, Outcome};
 use super::slot::{Load, Newcomer, Seat, Slot};
 use super::stop::Mission;
-use super::worker::Cause;
+use super::worker::{Cause, Phase as WorkerPhase};
 use crate::error::Error;
 use crate::plan::{Rules, Surge};
 use crate::units::{Asker, Generation, Millis, Pid, SlotId};
@@ -29,16 +29,20 @@ use crate::units::{Asker, Generation, Millis, Pid, SlotId};
 /// The orders that no running reload covers.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    pub(super) asked: bool,
+    /// When the first one asked.
+    since: Option<Millis>,
     askers: Vec<Asker>,
 }
 
 #[derive(Debug)]
 pub(super) struct Reload {
+    /// When it was asked for.
     begun: Millis,
     askers: Vec<Asker>,
     /// Of this slot alone, because of its worker's age.
     renewal: Option<SlotId>,
+    /// Slots that were taken over.
+    replaced: u32,
     pub(super) phase: Phase,
 }
 
@@ -56,6 +60,12 @@ pub(super) enum Phase {
     },
 }
 
+impl Wanted {
+    pub(super) fn is_asked(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
 impl Reload {
     pub(super) fn deadline(&self) -> Option<Millis> {
         match &self.phase {
@@ -66,10 +76,14 @@ impl Reload {
 }
 
 impl Supervisor {
-    pub(super) fn reload_asked(&mut self, asker: Option<Asker>, out: &mut Actions) {
+    pub(super) fn reload_asked(&mut self, now: Millis, asker: Option<Asker>, out: &mut Actions) {
         match self.mission {
             Mission::Running | Mission::NotBegun => {
-                self.wanted.asked = true;
+                if self.wanted.since.is_none() && self.reload.is_none() && self.leaving > 0 {
+                    let workers = self.leaving;
+                    out.push_back(Action::Say(Fact::ReloadWaits { workers }));
+                }
+                self.wanted.since = self.wanted.since.or(Some(now));
                 self.wanted.askers.extend(asker);
             }
             Mission::Stopping { .. } | Mission::Finished => {
@@ -80,14 +94,13 @@ impl Supervisor {
     }
 
     /// Begins what is wanted, once nothing is in its way.
-    pub(super) fn begin_reload(&mut self, now: Millis, out: &mut Actions) {
+    pub(super) fn begin_reload(&mut self, out: &mut Actions) {
         let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
         let ready = self.open > 0 && self.leaving == 0 && self.mission == Mission::Running;
-        if !self.wanted.asked || !free || !ready {
-            return;
-        }
+        let Some(begun) = self.wanted.since.filter(|_| free && ready) else { return };
         let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
-        self.reload = Some(Reload { begun: now, askers, renewal: None, phase: Phase::Loading });
+        self.reload =
+            Some(Reload { begun, askers, renewal: None, replaced: 0, phase: Phase::Loading });
         out.push_back(Action::Load { generation: self.next_generation() });
     }
 
@@ -116,7 +129,13 @@ impl Supervisor {
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         let (load, todo) = (place.load.clone(), VecDeque::from([slot]));
         let phase = Phase::Starting { load, todo, unready: 0, until: None };
-        self.reload = Some(Reload { begun: now, askers: Vec::new(), renewal: Some(slot), phase });
+        self.reload = Some(Reload {
+            begun: now,
+            askers: Vec::new(),
+            renewal: Some(slot),
+            replaced: 0,
+            phase,
+        });
         self.first_turns(now, out);
     }
 
@@ -206,6 +225,10 @@ impl Supervisor {
             Seat::Held(pid) if most == 0 => {
                 self.await_newcomer(slot, Newcomer::Awaited);
                 self.drain(now, slot, pid, out);
+                let phase = self.workers.get(pid).map(|worker| worker.phase);
+                if let Some(WorkerPhase::Killed { until: None, .. }) = phase {
+                    self.roll_back(now, Failure::NotStopped { slot, pid }, out);
+                }
             }
             Seat::Vacant | Seat::Resting { .. } if most == 0 => {
                 self.await_newcomer(slot, Newcomer::Vacant);
@@ -248,16 +271,25 @@ impl Supervisor {
 
     /// The newcomer gets the seat, its holder is told to finish.
     fn take_over(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
-        let Some(Reload { phase: Phase::Starting { load, .. }, .. }) = &self.reload else { return };
-        let load = load.clone();
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         let Newcomer::Ready { pid, .. } = place.newcomer else { return };
+        let Some(Reload { phase: Phase::Starting { load, .. }, replaced, .. }) = &mut self.reload
+        else {
+            return;
+        };
+        *replaced += 1;
+        let load = load.clone();
         let former = place.seat;
         // The past of one that is only renewed counts on.
         if place.load.generation != load.generation {
             place.misery = super::backoff::Misery::default();
         }
         place.load = load;
+        place.blameless = false;
+        if former == Seat::Closed {
+            // What its former worker failed with is no longer how it ended.
+            self.last_failure = 0;
+        }
         self.arriving -= 1;
         self.set_newcomer(slot, Newcomer::None);
         self.set_seat(slot, Seat::Held(pid));
@@ -279,10 +311,10 @@ impl Supervisor {
 
     /// One newcomer failed, or what they were to serve: back to what was before.
     pub(super) fn roll_back(&mut self, now: Millis, why: Failure, out: &mut Actions) {
-        if let Some(Reload { phase: Phase::Starting { load, .. }, .. }) = &self.reload {
-            let generation = load.generation;
+        if let Some(Reload { phase: Phase::Starting { load, .. }, replaced, .. }) = &self.reload {
+            let (generation, replaced) = (load.generation, *replaced);
             self.send_newcomers_away(now, out);
-            self.end_reload(now, generation, &Outcome::RolledBack { why }, out);
+            self.end_reload(now, generation, &Outcome::RolledBack { why, replaced }, out);
             self.forget_unused(generation, out);
         }
     }
@@ -298,13 +330,15 @@ impl Supervisor {
                 continue;
             }
             self.set_newcomer(slot, Newcomer::None);
-            if let Some(pid) = newcomer.pid().filter(|pid| self.workers.get(*pid).is_some()) {
+            let worker = newcomer.pid().and_then(|pid| Some((pid, self.workers.get(pid)?)));
+            if let Some((pid, worker)) = worker {
+                let rules = &worker.load.rules;
+                // One that never served has nothing to finish.
+                let served = matches!(newcomer, Newcomer::Ready { .. });
+                let limit = if served { rules.drain_timeout } else { rules.stop_timeout };
                 self.set_leaving(slot, Some(pid));
-                let load = self.workers.get(pid).map(|worker| worker.load.rules.drain_timeout);
-                let until = load.flatten().map(|limit| now.plus(limit));
-                self.retire(pid, until, Cause::Wanted, out);
-            }
-            if seat == Seat::Ceded {
+                self.retire(pid, limit.map(|limit| now.plus(limit)), Cause::Wanted, out);
+            } else if seat == Seat::Ceded {
                 self.set_seat(slot, Seat::Vacant);
                 self.vacant.push_back(slot);
             }
@@ -377,6 +411,17 @@ impl Supervisor {
         self.agenda.change(Due::Newcomer(slot), before.deadline(), newcomer.deadline());
         if newcomer == Newcomer::Vacant {
             self.newcomers.push_back(slot);
+        }
+    }
+
+    /// Nobody is on the way out any more: where a newcomer failed that nobody may run beside, the seat is
+    /// its former load's again.
+    pub(super) fn left(&mut self, slot: SlotId) {
+        self.set_leaving(slot, None);
+        let Some(place) = self.slots.get(slot.0 as usize) else { return };
+        if place.seat == Seat::Ceded && place.newcomer == Newcomer::None {
+            self.set_seat(slot, Seat::Vacant);
+            self.vacant.push_back(slot);
         }
     }
 

@@ -31,7 +31,7 @@ impl Supervisor {
     /// Begins with the one that is too old for the longest time, once nothing is in its way.
     pub(super) fn renew(&mut self, now: Millis, out: &mut Actions) {
         let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
-        if !free || self.wanted.asked || self.leaving > 0 || self.mission != Mission::Running {
+        if !free || self.wanted.is_asked() || self.leaving > 0 || self.mission != Mission::Running {
             return;
         }
         while let Some(pid) = self.old.pop_front() {

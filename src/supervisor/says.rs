@@ -8,6 +8,9 @@ use super::worker::{Cause, Phase};
 use crate::plan::Readiness;
 use crate::units::{Millis, Pid, Signal, SlotId};
 
+/// Where a stop has no limit: how long a hung worker may take to end.
+const ABORT_PATIENCE: Millis = Millis::seconds(8);
+
 impl Supervisor {
     pub(super) fn ready(&mut self, now: Millis, pid: Pid, out: &mut Actions) {
         let Some(worker) = self.workers.get(pid) else { return };
@@ -74,13 +77,17 @@ impl Supervisor {
         let Some(worker) = self.workers.get(pid) else { return };
         let (slot, phase) = (worker.slot, worker.phase);
         let (Phase::Starting { .. } | Phase::Ready { .. }) = phase else { return };
-        let until = worker.load.rules.stop_timeout.map(|limit| now.plus(limit));
+        let limit = worker.load.rules.stop_timeout.unwrap_or(ABORT_PATIENCE);
+        let until = Some(now.plus(limit));
         out.push_back(Action::Say(Fact::Hung { slot, pid }));
         if self.is_newcomer(slot, pid) {
             return self.roll_back(now, Failure::Hung { slot, pid }, out);
         }
         self.served(now, slot, phase);
         let (signal, to) = (Signal(libc::SIGABRT), Target::Process);
+        out.push_back(Action::Signal { pid, signal, to });
+        // One that somebody stopped (SIGSTOP) could not die of it.
+        let signal = Signal(libc::SIGCONT);
         out.push_back(Action::Signal { pid, signal, to });
         self.set_phase(pid, Phase::Draining { until, cause: Cause::Hung });
     }

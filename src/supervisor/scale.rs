@@ -30,7 +30,7 @@ impl Supervisor {
         (after..before).map(SlotId).for_each(|slot| self.take_away(now, slot, out));
     }
 
-    /// One that was taken away before may still have its worker: then it is filled after that one's end.
+    /// One that was taken away before may still have its former worker, on its way out.
     fn add(&mut self, slot: SlotId) {
         if self.slots.get(slot.0 as usize).is_none() {
             let mut place = Slot::new(self.load.clone());
@@ -39,6 +39,7 @@ impl Supervisor {
         }
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         place.load = self.load.clone();
+        place.blameless = true;
         if place.seat == Seat::Closed {
             self.set_seat(slot, Seat::Vacant);
             self.vacant.push_back(slot);
@@ -47,9 +48,19 @@ impl Supervisor {
 
     fn take_away(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
         match self.slots.get(slot.0 as usize).map(|slot| slot.seat) {
-            Some(Seat::Held(pid)) => self.drain(now, slot, pid, out),
-            Some(Seat::Vacant | Seat::Resting { .. }) => self.set_seat(slot, Seat::Closed),
-            Some(Seat::Spawning | Seat::Ceded | Seat::Closed) | None => {}
+            Some(Seat::Held(pid)) => {
+                self.drain(now, slot, pid, out);
+                // Another former one may be in its way; then it goes from where it is.
+                if self.slots.get(slot.0 as usize).is_some_and(|slot| slot.leaving.is_none()) {
+                    self.set_leaving(slot, Some(pid));
+                    self.set_seat(slot, Seat::Closed);
+                    self.leave_behind_if_in_vain(now, pid, out);
+                }
+            }
+            Some(Seat::Vacant | Seat::Resting { .. } | Seat::Ceded) => {
+                self.set_seat(slot, Seat::Closed);
+            }
+            Some(Seat::Spawning | Seat::Closed) | None => {}
         }
     }
 }

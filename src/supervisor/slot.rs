@@ -27,6 +27,8 @@ pub(super) struct Slot {
     /// What the seat's next worker is started from.
     pub(super) load: Rc<Load>,
     pub(super) misery: Misery,
+    /// The end that its holder was asked for is no fault of its load's: it is not counted.
+    pub(super) blameless: bool,
     /// Its former worker, on its way out while another one holds the seat.
     pub(super) leaving: Option<Pid>,
     pub(super) newcomer: Newcomer,
@@ -43,7 +45,7 @@ pub(super) enum Seat {
     Resting {
         until: Millis,
     },
-    /// Its holder went to make room for the newcomer.
+    /// Its holder went to make room for the newcomer, who may be on its way out again.
     Ceded,
     /// Not to be filled again.
     Closed,
@@ -67,8 +69,8 @@ pub(super) enum Newcomer {
 
 impl Slot {
     pub(super) fn new(load: Rc<Load>) -> Slot {
-        let (misery, leaving) = (Misery::default(), None);
-        Slot { seat: Seat::Vacant, load, misery, leaving, newcomer: Newcomer::None }
+        let (misery, leaving, newcomer) = (Misery::default(), None, Newcomer::None);
+        Slot { seat: Seat::Vacant, load, misery, blameless: false, leaving, newcomer }
     }
 }
 

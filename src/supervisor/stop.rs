@@ -231,7 +231,7 @@ impl Supervisor {
         self.workers.remove(pid);
         out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
         if leaving {
-            self.set_leaving(slot, None);
+            self.left(slot);
             self.make_room(now, slot, out);
             self.go_on(now, out);
         } else {

@@ -114,7 +114,7 @@ fn what_is_broken_or_cannot_be_changed_is_refused_and_nothing_is_changed() {
     service.configure("bogus\n");
     refused(&format!("{sixth}: \"bogus\": unknown option; accepted: long options without dashes"));
     service.configure("workers 2\n");
-    let keeps = "a reload keeps their number; to change it, restart fd3";
+    let keeps = "a reload keeps their number; TTIN and TTOU change it";
     refused(&format!("cannot reload with another --workers: {keeps}"));
     service.configure("log json\n");
     let log = "cannot reload with another --log, --quiet or --verbose";

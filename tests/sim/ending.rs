@@ -162,7 +162,7 @@ impl World {
             let event = self.noise();
             self.subject.handle(self.now, event, &mut actions);
         }
-        let asker = Asker(0);
+        let asker = Some(Asker(0));
         self.subject.handle(self.now, Event::ReloadAsked { asker }, &mut actions);
         if !matches!(actions.pop_back(), Some(Action::Answer { outcome: Outcome::Stopped, .. })) {
             return Err("who asks after the end gets no answer".into());

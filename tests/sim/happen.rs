@@ -85,7 +85,7 @@ impl World {
             }
             Happening::Reload => {
                 self.asked += 1;
-                self.deliver(Event::ReloadAsked { asker: Asker(self.asked) })
+                self.deliver(Event::ReloadAsked { asker: Some(Asker(self.asked)) })
             }
             Happening::Noise => {
                 let event = self.noise();

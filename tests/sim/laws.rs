@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fd3::plan::{Reaction, Rules, Surge};
-use fd3::supervisor::{Action, Event, Fact, Next, Outcome, Sender, Target};
+use fd3::supervisor::{Action, Event, Fact, Failure, Next, Outcome, Sender, Target};
 use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
 
 use crate::memory::{Blame, Group, Slot, Worker, blame};
@@ -15,6 +15,9 @@ use crate::world::Claim;
 
 /// How long SIGKILL may take before fd3 goes on without a worker.
 const KILL_PATIENCE: Millis = Millis(5_000);
+
+/// A hung worker's time to end, where stops have no limit.
+const ABORT_PATIENCE: Millis = Millis(8_000);
 
 pub struct Laws {
     rules: Rules,
@@ -39,6 +42,8 @@ pub struct Laws {
     /// When the latest order to stop came, or fd3 gave up.
     ordered_at: Millis,
     finished: bool,
+    /// Ends that were asked for and are not counted: so many a slot at the most.
+    forgiven: usize,
     /// The present event had some effect.
     acted: bool,
 }
@@ -70,6 +75,7 @@ impl Laws {
             at_once: false,
             ordered_at: Millis(0),
             finished: false,
+            forgiven: 0,
             acted: false,
         }
     }
@@ -99,7 +105,7 @@ impl Laws {
             Event::Exited { pid, .. } => self.exited(now, *pid),
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
-            Event::ReloadAsked { asker } => self.reloads.asked.push(*asker),
+            Event::ReloadAsked { asker } => self.reloads.asked.extend(*asker),
             Event::Loaded { rules } => self.reloads.loaded(rules, self.count),
             Event::LoadFailed { .. } => self.reloads.loading = None,
             Event::Stops { pid } => {
@@ -251,7 +257,7 @@ impl Laws {
         if let Some(limit) = self.rules.respawn_limit.filter(|_| blame == Blame::Command) {
             place.restarted.retain(|at| ended.since(*at) < limit.window);
             place.restarted.push_back(ended);
-            if place.restarted.len() > limit.count as usize {
+            if place.restarted.len() > limit.count as usize + self.forgiven {
                 return Err(format!("slot {slot} is restarted more often than its limit"));
             }
         }
@@ -279,7 +285,7 @@ impl Laws {
         if let Some(limit) = self.rules.respawn_limit.filter(|_| blame == Blame::Command) {
             place.kept.push_back(told);
             place.kept.retain(|at| told.since(*at) < limit.window);
-            if place.kept.len() > limit.count as usize {
+            if place.kept.len() > limit.count as usize + self.forgiven {
                 return Err(format!("slot {slot} is started more often than its limit"));
             }
         }
@@ -314,10 +320,11 @@ impl Laws {
             Fact::StopTimedOut { .. } | Fact::Stopping { .. } => return Ok(()),
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
-            Fact::Reloading { .. } => return Ok(()),
+            Fact::Reloading { .. } | Fact::ReloadWaits { .. } => return Ok(()),
             Fact::Renewing { slot } => return self.reloads.renew(*slot),
             Fact::RenewalEnded { slot, .. } => {
                 self.reloads.renewing = None;
+                self.forgiven += 1;
                 for place in self.slots[slot.0 as usize].values_mut() {
                     (place.excused, place.promise, place.ended) = (true, None, None);
                 }
@@ -326,6 +333,8 @@ impl Laws {
             Fact::Scaled { workers } => {
                 self.count = self.count.max(*workers as usize);
                 self.slots.resize(self.count, BTreeMap::new());
+                // Those that are taken away may still finish.
+                self.reloads.surge = self.reloads.surge.max(self.count);
                 // One that was taken away may come back at any time.
                 self.excuse();
                 return Ok(());
@@ -334,13 +343,16 @@ impl Laws {
                 return self.reload_ended(*generation, outcome);
             }
         };
-        if let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize))
-            && let Some((before, ..)) =
-                place.entry(self.of).or_default().promise.replace((now, wait, blamed))
-        {
-            return Err(format!("slot {slot} was to be started since {}, and once more", before.0));
+        let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize)) else {
+            return Ok(());
+        };
+        let place = place.entry(self.of).or_default();
+        match place.promise.replace((now, wait, blamed)) {
+            Some((before, ..)) => {
+                Err(format!("slot {slot} was to be started since {}, and once more", before.0))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn signal(&mut self, now: Millis, pid: Pid, signal: Signal, to: Target) -> Claim {
@@ -368,7 +380,8 @@ impl Laws {
             since.zip(timeout).is_some_and(|(since, timeout)| now >= since.plus(timeout))
         };
         let since = worker.since();
-        let had_time = since.is_some() && (over(since) || over(self.limited_at));
+        let aborted = worker.aborts_at.is_some_and(|at| now >= at.plus(ABORT_PATIENCE));
+        let had_time = since.is_some() && (over(since) || over(self.limited_at)) || aborted;
         if !had_time && !self.at_once {
             return Err(format!("{pid} is killed and had no time to stop"));
         }
@@ -384,7 +397,9 @@ impl Laws {
         let Some(left) = self.groups.get_mut(&group) else {
             return Err(format!("{signal:?} to group {group}, which is none of ours"));
         };
-        let had_time = over(left.since) || self.limited_at.is_some_and(over);
+        // Whoever was told to abort has only so long.
+        let aborted = now >= left.since.plus(ABORT_PATIENCE);
+        let had_time = over(left.since) || self.limited_at.is_some_and(over) || aborted;
         if signal.0 != libc::SIGKILL || left.killed_at.is_some() || !(had_time || self.at_once) {
             return Err(format!("{signal:?} to group {group} at a wrong time"));
         }
@@ -402,6 +417,7 @@ impl Laws {
         for place in self.slots.iter_mut().flat_map(|slot| slot.values_mut()) {
             (place.excused, place.promise, place.ended) = (true, None, None);
         }
+        self.forgiven += 1;
     }
 
     /// Done: every slot has one of the new generation. Rolled back: nobody else was touched.
@@ -411,6 +427,10 @@ impl Laws {
         let all = surge == Some(Surge::All);
         if surge == Some(Surge::AtMost(0)) && matches!(outcome, Outcome::RolledBack { .. }) {
             self.excuse();
+        }
+        if let Outcome::RolledBack { why: Failure::Listener, .. } = outcome {
+            // The old workers have to go, and it is not their fault.
+            self.forgiven += 1;
         }
         match outcome {
             Outcome::Done { .. } if all => {

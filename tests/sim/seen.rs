@@ -127,6 +127,7 @@ impl Seen {
             }),
             Fact::RenewalEnded { outcome: Outcome::Done { .. }, .. } => self.note(Sight::Renewed),
             Fact::RenewalEnded { .. } => self.note(Sight::NotRenewed),
+            Fact::ReloadWaits { .. } => {}
             Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
         }

@@ -54,7 +54,7 @@ impl Model {
         if due.renewing.is_some() || due.renewed.is_some() {
             return Err(format!("a renewal is not told: {:?}", due.renewed));
         }
-        if due.scaled {
+        if due.scaled || due.waits.is_some() {
             return Err("a change of scale is not told".into());
         }
         if due.load || due.reloading || due.came.is_some() || !due.forget.is_empty() {

@@ -41,7 +41,7 @@ impl Model {
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::ListenerReplaced => self.listener_replaced(now),
             Event::ListenerDead => self.listener_dead(now),
-            Event::ReloadAsked { asker } => self.reload_asked(Some(*asker)),
+            Event::ReloadAsked { asker } => self.reload_asked(*asker),
             Event::Loaded { rules } => self.loaded(now, rules),
             Event::LoadFailed { .. } => self.load_failed(),
             Event::TimePassed => self.time_passed(now),
@@ -158,6 +158,7 @@ impl Model {
             Fact::StartTimedOut { pid, .. } => self.due.tell.contains(pid),
             Fact::StopTimedOut { pid, .. } => self.due.kill.contains(pid),
             Fact::LeftoversKilled { group } => take(&mut self.due.say_killed, group),
+            Fact::ReloadWaits { workers } => self.due.waits.take() == Some(*workers),
             Fact::Scaled { workers } => {
                 core::mem::take(&mut self.due.scaled) && *workers == self.size
             }

@@ -129,8 +129,12 @@ impl Model {
 
     /// Two signals of one number can melt into one: one worker at a time may send them.
     fn awaits_signal(&self) -> bool {
-        let starts =
-            |worker: &Worker| matches!(worker.phase, Phase::Starting { .. }) && worker.is_untold();
+        // But a newcomer is no reason to leave a seat empty.
+        let vacant = self.slots.iter().any(|slot| slot.vacant);
+        let starts = |worker: &Worker| {
+            let starting = matches!(worker.phase, Phase::Starting { .. }) && worker.is_untold();
+            starting && !(worker.newcomer && vacant)
+        };
         matches!(self.rules.readiness, Readiness::Signal(_)) && self.workers.values().any(starts)
     }
 
@@ -211,6 +215,9 @@ impl Model {
             return self.roll_back(now, why);
         }
         let of = Of::Exit(pid);
+        if worker.left && self.stop.is_none() {
+            self.left(slot);
+        }
         if self.stop.is_some() || worker.left {
             self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
             return self.make_room(now, slot);
@@ -226,7 +233,7 @@ impl Model {
                 return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
             }
             // It could not make room, and now is gone before the slot's former one.
-            let follows = self.again(now, slot);
+            let follows = self.another(now, slot);
             return self.follow(now, End { slot, of, follows }, OWN_FAILURE);
         }
         if let Some(error) = &worker.exec_failure {
@@ -261,7 +268,7 @@ impl Model {
             return;
         }
         let in_vain = worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none());
-        let follows = self.again(now, slot);
+        let follows = self.another(now, slot);
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.left = true;
         }
@@ -313,6 +320,14 @@ impl Model {
             return Follows::Rest;
         }
         self.again(now, slot)
+    }
+
+    /// Another worker for one that was told to stop: whoever is not to blame is not counted.
+    fn another(&mut self, now: Millis, id: SlotId) -> Follows {
+        if core::mem::take(&mut self.slot(id).blameless) {
+            return self.wait(id);
+        }
+        self.again(now, id)
     }
 
     /// Another worker, after a wait; unless there were too many.

@@ -60,7 +60,7 @@ impl Came {
             Outcome::Done { .. } => *self == Came::Done,
             Outcome::Refused { .. } => *self == Came::Refused,
             Outcome::Stopped => *self == Came::Stopped,
-            Outcome::RolledBack { why } => {
+            Outcome::RolledBack { why, .. } => {
                 let why = match why {
                     Failure::NotStarted { slot, .. } => Why::NotStarted(*slot),
                     Failure::Exited { pid, .. } => Why::Exited(*pid),
@@ -91,6 +91,10 @@ impl Model {
         if self.stop.is_some() || self.finished {
             self.due.answers.extend(asker.map(|asker| (asker, Came::Stopped)));
         } else {
+            let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
+            if idle && self.leaving() > 0 {
+                self.due.waits = Some(self.leaving());
+            }
             self.wanted.get_or_insert_default().extend(asker);
         }
     }
@@ -117,15 +121,23 @@ impl Model {
                 self.slots.push(Slot { rests: true, ..Slot::new() });
             }
             let (serving, place) = (self.serving, self.slot(slot));
-            place.generation = serving;
+            (place.generation, place.blameless) = (serving, true);
             place.vacant |= core::mem::take(&mut place.rests);
         }
         for slot in (after..before).map(SlotId) {
+            let alone = self.workers.values().all(|worker| worker.slot != slot || !worker.left);
             match self.holder(slot) {
-                Some(pid) => self.drain(now, pid),
+                Some(pid) => {
+                    self.drain(now, pid);
+                    if alone {
+                        self.slot(slot).rests = true;
+                        self.leaves(pid);
+                    }
+                }
                 None => {
                     let place = self.slot(slot);
                     (place.vacant, place.wait, place.rests) = (false, None, true);
+                    place.ceded = false;
                 }
             }
         }
@@ -247,6 +259,10 @@ impl Model {
         }
         if let Some(pid) = holder.filter(|_| first) {
             self.drain(now, pid);
+            let killed = self.workers.get(&pid).and_then(|worker| worker.killed.as_ref());
+            if killed.is_some_and(|killed| killed.patience.is_none()) {
+                self.roll_back(now, Why::NotStopped(pid));
+            }
         }
     }
 
@@ -311,19 +327,37 @@ impl Model {
         let newest = self.newest;
         let generation = self.reload.as_ref().map_or(newest, |reload| reload.generation);
         let place = self.slot(slot);
+        let rested = place.rests;
         (place.vacant, place.wait, place.rests, place.ceded) = (false, None, false, false);
+        place.blameless = false;
         if place.generation != generation {
             (place.in_a_row, place.generation) = (0, generation);
             place.restarts.clear();
         }
+        if rested {
+            self.last_failure = 0;
+        }
         if let Some(former) = former {
             self.drain(now, former);
-            if let Some(worker) = self.workers.get_mut(&former) {
-                worker.left = true;
-                if worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none()) {
-                    self.abandon(former);
-                }
+            self.leaves(former);
+        }
+    }
+
+    /// Somebody who was told to stop has no seat any more; one that outlived SIGKILL is abandoned.
+    fn leaves(&mut self, pid: Pid) {
+        if let Some(worker) = self.workers.get_mut(&pid) {
+            worker.left = true;
+            if worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none()) {
+                self.abandon(pid);
             }
+        }
+    }
+
+    /// Where nobody may run beside a newcomer that failed, the seat waits for its end.
+    pub(super) fn left(&mut self, slot: SlotId) {
+        let place = self.slot(slot);
+        if place.newcomer.is_none() {
+            place.vacant |= core::mem::take(&mut place.ceded);
         }
     }
 
@@ -331,13 +365,17 @@ impl Model {
         let Some(reload) = self.reload.take() else { return };
         for index in 0..self.slots.len() {
             let place = &mut self.slots[index];
-            place.vacant |= core::mem::take(&mut place.ceded);
             if let Some(Newcomer::Lives(pid)) = place.newcomer.take()
                 && let Some(worker) = self.workers.get_mut(&pid)
             {
                 (worker.newcomer, worker.left) = (false, true);
-                let limit = worker.drain.map(|limit| now.plus(limit));
-                self.tell_only(pid, limit, true);
+                let limit = match worker.phase {
+                    Phase::Ready { .. } => worker.drain,
+                    Phase::Starting { .. } => self.rules.stop_timeout,
+                };
+                self.tell_only(pid, limit.map(|limit| now.plus(limit)), true);
+            } else {
+                place.vacant |= core::mem::take(&mut place.ceded);
             }
         }
         self.ended(now, reload, Came::RolledBack(why));

@@ -53,8 +53,9 @@ impl Model {
             return self.roll_back(now, Why::Hung(pid));
         }
         self.served(now, pid);
-        let until = self.rules.stop_timeout.map(|limit| now.plus(limit));
+        let until = Some(now.plus(self.rules.stop_timeout.unwrap_or(Millis(8_000))));
         self.due.abort.push(pid);
+        self.due.cont.push(pid);
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.told = Some(Told { until, wanted: false });
         }

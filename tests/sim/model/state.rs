@@ -80,6 +80,8 @@ pub(super) struct Slot {
     pub(super) newcomer: Option<Newcomer>,
     /// Its holder went for the newcomer's sake.
     pub(super) ceded: bool,
+    /// The end that its worker was asked for is not counted.
+    pub(super) blameless: bool,
     pub(super) in_a_row: u32,
     pub(super) restarts: VecDeque<Millis>,
 }
@@ -124,6 +126,7 @@ pub(super) struct Due {
     pub(super) down: bool,
     pub(super) load: bool,
     pub(super) reloading: bool,
+    pub(super) waits: Option<usize>,
     pub(super) scaled: bool,
     pub(super) came: Option<Came>,
     pub(super) renewing: Option<SlotId>,
@@ -170,6 +173,7 @@ impl Slot {
             generation: Generation(1),
             newcomer: None,
             ceded: false,
+            blameless: false,
             in_a_row: 0,
             restarts: VecDeque::new(),
         }

@@ -108,6 +108,7 @@ impl Model {
         if !self.running() {
             return;
         }
+        let blameless = self.reload.is_some();
         self.roll_back(now, Why::Listener);
         let limit = self.rules.stop_timeout.map(|limit| now.plus(limit));
         let mut seated: Vec<(SlotId, Pid)> = self
@@ -119,6 +120,7 @@ impl Model {
         seated.sort_unstable();
         for (slot, pid) in seated {
             if self.running() {
+                self.slot(slot).blameless |= blameless;
                 self.tell(now, pid, limit, true);
                 self.make_room(now, slot);
             }
@@ -191,6 +193,9 @@ impl Model {
                 let (slot, left) = (worker.slot, worker.left);
                 if left || self.stop.is_some() {
                     self.abandon(pid);
+                    if left && self.stop.is_none() {
+                        self.left(slot);
+                    }
                     self.make_room(now, slot);
                 } else if self.slot(slot).newcomer == Some(Newcomer::Awaited) {
                     self.roll_back(now, Why::NotStopped(pid));
