@@ -14,13 +14,16 @@ use crate::plan::{
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
 use crate::protocol::address::{self, Listen, Options};
 use crate::protocol::env_file::Environment;
-use crate::protocol::{duration, signal_name};
+use crate::protocol::{duration, joined, signal_name};
 use crate::units::{Millis, Signal};
 
 /// `fd3 run`.
 #[inline(never)]
 pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
-    let command = typed.command.iter().map(|word| c_string(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut command = Vec::new();
+    for word in &typed.command {
+        command.push(c_string(word)?);
+    }
     let plan = Plan {
         listen: listen(typed)?,
         workers: or(typed, "workers", Workers::Count(1), workers)?,
@@ -143,9 +146,8 @@ fn protocols(given: &Given) -> Result<Protocols, Error> {
     let mut chosen = Vec::new();
     for word in given.text()?.split(',') {
         let Some((_, protocol)) = PROTOCOLS.iter().find(|(name, _)| *name == word) else {
-            let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
-            let wrong = format!("\"{word}\" is none; accepted: {}", names.join(", "));
-            return Err(given.wrong(wrong));
+            let names = joined(PROTOCOLS.iter().map(|(name, _)| *name));
+            return Err(given.wrong(format_args!("\"{word}\" is none; accepted: {names}")));
         };
         if chosen.contains(protocol) {
             return Err(given.wrong(format_args!("{word} is given twice; accepted: each once")));

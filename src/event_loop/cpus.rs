@@ -21,12 +21,27 @@ fn groups_quota() -> Option<u32> {
     let groups = file::read(b"/proc/self/cgroup", FILE_MAX).unwrap_or_default();
     let two = group(&groups, Version::Two).unwrap_or_default();
     let one = group(&groups, Version::One).unwrap_or_default();
-    let of_two = ancestors(&two).filter_map(|path| from_cpu_max(&read("", path, "cpu.max")?));
-    let of_one = ancestors(&one).filter_map(|path| {
-        let quota = read("/cpu", path, "cpu.cfs_quota_us")?;
-        whole_cpus(&quota, &read("/cpu", path, "cpu.cfs_period_us")?)
-    });
-    of_two.chain(of_one).min()
+    let mut least = None;
+    for path in ancestors(&two) {
+        let quota = read("", path, "cpu.max").and_then(|file| from_cpu_max(&file));
+        least = lesser(least, quota);
+    }
+    for path in ancestors(&one) {
+        least = lesser(least, quota_of_one(path));
+    }
+    least
+}
+
+fn quota_of_one(path: &[u8]) -> Option<u32> {
+    let quota = read("/cpu", path, "cpu.cfs_quota_us")?;
+    whole_cpus(&quota, &read("/cpu", path, "cpu.cfs_period_us")?)
+}
+
+fn lesser(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// The path, and every one above it up to the root, which is empty.

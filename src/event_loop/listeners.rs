@@ -10,6 +10,7 @@ mod tests;
 use super::listen::{self, Fresh};
 use crate::error::{Errno, Error};
 use crate::protocol::address::{Address, Inherit, Listen};
+use crate::protocol::joined;
 use crate::sys::inotify::Inotify;
 use crate::sys::queue::{Queue, queue};
 use crate::sys::socket::{self, Kind};
@@ -375,11 +376,7 @@ impl Inherited {
         if self.names.is_empty() {
             return Err("fd3 inherited no sockets (LISTEN_FDS)".to_string());
         }
-        let mut known = String::new();
-        for (_, name) in &self.names {
-            known.push_str(if known.is_empty() { "" } else { ", " });
-            known.push_str(name);
-        }
+        let known = joined(self.names.iter().map(|(_, name)| name));
         Err(format!("no inherited socket has this name; there are: {known}"))
     }
 

@@ -68,7 +68,6 @@ pub enum Keep {
 ///
 /// Of a name that comes twice the first value counts, sound or not. Unknown names and values that make
 /// no sense are ignored.
-#[inline(never)]
 pub fn parse(datagram: &[u8]) -> Option<Notice<'_>> {
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
     if text.contains(&0) {

@@ -72,7 +72,10 @@ impl Supervisor {
             let Some(Leftovers::Told { until }) = self.leftovers.get(group).copied() else {
                 continue;
             };
-            let until = [until, limit].into_iter().flatten().min();
+            let until = match (until, limit) {
+                (Some(until), Some(limit)) => Some(until.min(limit)),
+                (until, limit) => until.or(limit),
+            };
             self.set_leftovers(group, Some(Leftovers::Told { until }));
         }
     }

@@ -1,6 +1,7 @@
 //! The options behind an address: which there are, what they take, and what they fit.
 
 use super::{Address, Ip, UnixName, Wrong, is_fd_name, number};
+use crate::protocol::joined;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -98,12 +99,8 @@ pub(super) fn parse<'a>(
 }
 
 fn unknown(word: &str) -> Wrong {
-    let mut text = format!("option \"{word}\" is not known; accepted: ");
-    for (index, (known, _)) in KNOWN.iter().enumerate() {
-        text.push_str(if index == 0 { "" } else { ", " });
-        text.push_str(known);
-    }
-    Wrong(text)
+    let known = joined(KNOWN.iter().map(|(known, _)| *known));
+    Wrong(format!("option \"{word}\" is not known; accepted: {known}"))
 }
 
 fn traits(address: &Address) -> u8 {
