@@ -36,13 +36,11 @@ impl<T> PidMap<T> {
 
     /// Puts a value in; returns the one that it replaces.
     pub fn insert(&mut self, pid: Pid, value: T) -> Option<T> {
-        match self.place(pid) {
-            Ok(place) => self.0.get_mut(place).map(|(_, old)| core::mem::replace(old, value)),
-            Err(place) => {
-                self.0.insert(place, (pid, value));
-                None
-            }
+        let before = self.remove(pid);
+        if let Err(place) = self.place(pid) {
+            self.0.insert(place, (pid, value));
         }
+        before
     }
 
     pub fn remove(&mut self, pid: Pid) -> Option<T> {

@@ -168,8 +168,13 @@ fn search(wanted: Option<Pid>) -> Vec<(Pid, OwnedFd)> {
         }
     }
     // Others' would not answer anybody but root.
-    found.retain(|(user, ..)| own == 0 || !mine || *user == own);
-    found.into_iter().map(|(_, pid, fd3)| (pid, fd3)).collect()
+    let mut answering = Vec::new();
+    for (user, pid, fd3) in found {
+        if own == 0 || !mine || user == own {
+            answering.push((pid, fd3));
+        }
+    }
+    answering
 }
 
 #[inline(never)]

@@ -190,11 +190,17 @@ impl Typed {
     }
 
     /// The command line wins: what it gives, the file's like is not looked at.
-    pub(super) fn add_weaker(&mut self, mut file: Typed) {
+    pub(super) fn add_weaker(&mut self, file: Typed) {
         let (quiet, verbose) = (self.has("quiet"), self.has("verbose"));
         let opposite = |long| long == "verbose" && quiet || long == "quiet" && verbose;
-        file.given.retain(|given| !opposite(given.opt.long) && !self.has(given.opt.long));
-        self.given.append(&mut file.given);
+        let typed = self.given.len();
+        for given in file.given {
+            let mut stronger = self.given.iter().take(typed);
+            let long = given.opt.long;
+            if !opposite(long) && !stronger.any(|typed| typed.opt.long == long) {
+                self.given.push(given);
+            }
+        }
     }
 
     #[inline(never)]

@@ -203,14 +203,20 @@ fn make_empty_input(input: &mut Option<OwnedFd>) -> Result<(), Error> {
 
 impl Starts {
     fn add(&mut self, start: Start) {
-        self.0.retain(|known| known.generation != start.generation);
+        self.take(start.generation);
         self.0.push(start);
     }
 
     /// But never the last one: whatever comes, workers can be started.
     fn remove(&mut self, generation: Generation) {
         if self.0.len() > 1 {
-            self.0.retain(|known| known.generation != generation);
+            self.take(generation);
+        }
+    }
+
+    fn take(&mut self, generation: Generation) {
+        if let Some(place) = self.0.iter().position(|known| known.generation == generation) {
+            drop(self.0.remove(place));
         }
     }
 

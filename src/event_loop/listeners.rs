@@ -237,14 +237,15 @@ impl Listener {
         if let Address::Inherited(which) = &plan.address {
             return Listener::adopt(plan, which, inherited, taken);
         }
-        let Fresh { fd, address, path } = listen::open(&plan.address, plan)?;
+        let Fresh { fd, address, mut path } = listen::open(&plan.address, plan)?;
         let name = plan.options.name.clone().unwrap_or_else(|| UNNAMED.to_string());
-        let undo = path.clone();
-        Listener::from_parts(fd, name, address, plan.clone(), path).inspect_err(|_| {
-            if let Some(mut path) = undo {
-                path.remove();
-            }
-        })
+        let mut listener = Listener::from_parts(fd, name, address, plan.clone(), None);
+        match (&mut listener, &mut path) {
+            (Ok(listener), _) => listener.path = path,
+            (Err(_), Some(path)) => path.remove(),
+            (Err(_), None) => {}
+        }
+        listener
     }
 
     #[inline(never)]

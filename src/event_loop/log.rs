@@ -199,13 +199,11 @@ fn level(fact: &Fact) -> Level {
 #[inline(never)]
 fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
     match fact {
-        Fact::Started { slot, pid, generation } => line
-            .message("worker started")
-            .number("slot", slot)
-            .number("pid", pid)
-            .number("generation", generation),
+        Fact::Started { slot, pid, generation } => {
+            worker(line, "worker started", *slot, *pid).number("generation", generation)
+        }
         Fact::Ready { slot, pid, after, renewed_in } => {
-            let line = line.message("worker ready").number("slot", slot).number("pid", pid);
+            let line = worker(line, "worker ready", *slot, *pid);
             span(line.span("after", *after), "renewed-in", *renewed_in)
         }
         // This one ends fd3, and is the only line about it.
@@ -217,29 +215,24 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
             *next,
         ),
         Fact::Exited { slot, pid, status, uptime, next } => {
-            let line = line.message("worker exited").number("slot", slot).number("pid", pid);
+            let line = worker(line, "worker exited", *slot, *pid);
             let line = match status {
                 Status::Exited(code) => line.number("status", code),
                 Status::Killed(signal) => line.text("status", signal_name::name(*signal)),
             };
             next_words(line.span("uptime", *uptime), *next)
         }
-        Fact::StartTimedOut { slot, pid, after } => line
-            .message("worker not ready in time, told to stop")
-            .number("slot", slot)
-            .number("pid", pid)
-            .span("after", *after),
-        Fact::Hung { slot, pid } => {
-            line.message("worker hangs, told to abort").number("slot", slot).number("pid", pid)
+        Fact::StartTimedOut { slot, pid, after } => {
+            worker(line, "worker not ready in time, told to stop", *slot, *pid)
+                .span("after", *after)
         }
-        Fact::StopTimedOut { slot, pid } => line
-            .message("worker did not stop in time, killed")
-            .number("slot", slot)
-            .number("pid", pid),
-        Fact::Abandoned { slot, pid } => line
-            .message("worker outlives SIGKILL, left behind")
-            .number("slot", slot)
-            .number("pid", pid),
+        Fact::Hung { slot, pid } => worker(line, "worker hangs, told to abort", *slot, *pid),
+        Fact::StopTimedOut { slot, pid } => {
+            worker(line, "worker did not stop in time, killed", *slot, *pid)
+        }
+        Fact::Abandoned { slot, pid } => {
+            worker(line, "worker outlives SIGKILL, left behind", *slot, *pid)
+        }
         Fact::Renewing { slot } => line.message("renewing an old worker").number("slot", slot),
         Fact::RenewalEnded { slot, outcome, again_in } => {
             renewed(outcome, *again_in, line).number("slot", slot)
@@ -264,13 +257,16 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
         Fact::SignalIgnored { signal } => line
             .message("signal ignored: this version cannot do that yet")
             .text("signal", signal_name::name(*signal)),
-        Fact::Replaced { slot, pid, next } => next_words(
-            line.message("worker's listener is dead, replacing it")
-                .number("slot", slot)
-                .number("pid", pid),
-            *next,
-        ),
+        Fact::Replaced { slot, pid, next } => {
+            next_words(worker(line, "worker's listener is dead, replacing it", *slot, *pid), *next)
+        }
     }
+}
+
+/// What most lines begin with.
+#[inline(never)]
+fn worker<'a>(line: &'a mut LogLine, message: &str, slot: SlotId, pid: Pid) -> &'a mut LogLine {
+    line.message(message).number("slot", slot).number("pid", pid)
 }
 
 fn ended<'a>(outcome: &Outcome, line: &'a mut LogLine) -> &'a mut LogLine {

@@ -105,7 +105,11 @@ pub fn answer(verdict: Verdict, text: &dyn Display) -> String {
 
 /// Without what would end the line, or take hold of a terminal: paths and strangers may have such.
 pub fn one_line(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    let mut line = String::new();
+    for character in words.chars() {
+        line.push(if character.is_control() { '?' } else { character });
+    }
+    line
 }
 
 /// What came of a reload, for who asked for it.
