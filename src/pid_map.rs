@@ -49,7 +49,11 @@ impl<T> PidMap<T> {
     }
 
     pub fn pids(&self) -> Vec<Pid> {
-        self.0.iter().map(|(pid, _)| *pid).collect()
+        let mut pids = Vec::new();
+        for (pid, _) in &self.0 {
+            pids.push(*pid);
+        }
+        pids
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Pid, &T)> {

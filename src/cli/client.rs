@@ -60,7 +60,8 @@ fn ask(verb: &str, fd3: &OwnedFd, request: &str) -> Result<(), Ended> {
     let (mut heard, mut room) = (Vec::new(), [0; 4096]);
     loop {
         while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = heard.drain(..=end).collect();
+            let rest = heard.split_off(end + 1);
+            let line = core::mem::replace(&mut heard, rest);
             let line = String::from_utf8_lossy(&line);
             // It may be another than fd3 who answers.
             if let Some(end) = answered(verb, &control::one_line(line.trim_ascii_end())) {

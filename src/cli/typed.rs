@@ -99,7 +99,7 @@ impl Line<'_> {
                 [_, ..] if opt.is_some_and(|opt| opt.value.is_some()) => Some(rest),
                 _ => None,
             };
-            let spelled = String::from_utf8_lossy(letters).chars().take(1).collect::<String>();
+            let spelled = String::from_utf8_lossy(letters).chars().next().unwrap_or_default();
             self.take(opt, format!("-{spelled}"), value)?;
             letters = if value.is_some() { &[] } else { rest };
         }
