@@ -19,15 +19,15 @@ pub(super) fn usable() -> u32 {
 #[inline(never)]
 fn groups_quota() -> Option<u32> {
     let groups = file::read(b"/proc/self/cgroup", FILE_MAX).unwrap_or_default();
-    let two = group(&groups, Version::Two).unwrap_or_default();
-    let one = group(&groups, Version::One).unwrap_or_default();
+    let two = least(&groups, Version::Two, |path| from_cpu_max(&read("", path, "cpu.max")?));
+    lesser(two, least(&groups, Version::One, quota_of_one))
+}
+
+#[inline(never)]
+fn least(groups: &[u8], version: Version, quota: fn(&[u8]) -> Option<u32>) -> Option<u32> {
     let mut least = None;
-    for path in ancestors(&two) {
-        let quota = read("", path, "cpu.max").and_then(|file| from_cpu_max(&file));
-        least = lesser(least, quota);
-    }
-    for path in ancestors(&one) {
-        least = lesser(least, quota_of_one(path));
+    for path in ancestors(&group(groups, version).unwrap_or_default()) {
+        least = lesser(least, quota(path));
     }
     least
 }

@@ -31,6 +31,7 @@ pub(super) struct Outage {
 }
 
 impl Supervisor {
+    #[inline(never)]
     pub(super) fn listener_dead(&mut self, now: Millis, out: &mut Actions) {
         if self.mission != Mission::Running {
             return;

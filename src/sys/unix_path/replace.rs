@@ -71,6 +71,7 @@ struct Scratch {
 }
 
 impl Scratch {
+    #[inline(never)]
     fn new(path: &[u8]) -> Result<Scratch, Errno> {
         let (dir, _) = split(path);
         let (mut name, mut made) = (Vec::new(), Err(rustix::io::Errno::EXIST));
