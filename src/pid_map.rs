@@ -36,13 +36,11 @@ impl<T> PidMap<T> {
 
     /// Puts a value in; returns the one that it replaces.
     pub fn insert(&mut self, pid: Pid, value: T) -> Option<T> {
-        match self.place(pid) {
-            Ok(place) => self.0.get_mut(place).map(|(_, old)| core::mem::replace(old, value)),
-            Err(place) => {
-                self.0.insert(place, (pid, value));
-                None
-            }
+        let before = self.remove(pid);
+        if let Err(place) = self.place(pid) {
+            self.0.insert(place, (pid, value));
         }
+        before
     }
 
     pub fn remove(&mut self, pid: Pid) -> Option<T> {
@@ -51,7 +49,11 @@ impl<T> PidMap<T> {
     }
 
     pub fn pids(&self) -> Vec<Pid> {
-        self.0.iter().map(|(pid, _)| *pid).collect()
+        let mut pids = Vec::new();
+        for (pid, _) in &self.0 {
+            pids.push(*pid);
+        }
+        pids
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Pid, &T)> {

@@ -23,6 +23,14 @@ impl Millis {
     }
 }
 
+/// Of two deadlines, of which there may be none.
+pub fn sooner(one: Option<Millis>, other: Option<Millis>) -> Option<Millis> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// A span as people read it: `200ms`, `4.2s`, `3m20s`, `5h12m`, `2d4h`.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

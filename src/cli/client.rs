@@ -11,6 +11,7 @@ use crate::error::{Errno, Error};
 use crate::plan::LogFormat;
 use crate::protocol::address::{self, Address, UnixKind, UnixName};
 use crate::protocol::control::{self, Verdict};
+use crate::protocol::joined;
 use crate::sys::socket::Name;
 use crate::sys::{file, process, signal, stream};
 use crate::units::Pid;
@@ -59,7 +60,8 @@ fn ask(verb: &str, fd3: &OwnedFd, request: &str) -> Result<(), Ended> {
     let (mut heard, mut room) = (Vec::new(), [0; 4096]);
     loop {
         while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = heard.drain(..=end).collect();
+            let rest = heard.split_off(end + 1);
+            let line = core::mem::replace(&mut heard, rest);
             let line = String::from_utf8_lossy(&line);
             // It may be another than fd3 who answers.
             if let Some(end) = answered(verb, &control::one_line(line.trim_ascii_end())) {
@@ -156,21 +158,24 @@ fn search(wanted: Option<Pid>) -> Vec<(Pid, OwnedFd)> {
         // In a container without /proc fd3 is most likely PID 1.
         Err(_) => control::names(wanted.unwrap_or(Pid(1))),
     };
-    let mut found = Vec::new();
-    let mut mine = false;
+    let (mut found, mut mine, own) = (Vec::new(), false, process::own_user());
     for name in names {
         let Ok(fd3) = stream::connect(&Name::Abstract(name.into_bytes())) else { continue };
         let Ok(peer) = stream::peer(fd3.as_fd()) else { continue };
         let pid = Pid(peer.pid);
         if wanted.map_or(pid.0 > 0, |wanted| wanted == pid) {
             found.push((peer.user, pid, fd3));
-            mine |= peer.user == process::own_user();
+            mine |= peer.user == own;
         }
     }
     // Others' would not answer anybody but root.
-    let own = process::own_user();
-    found.retain(|(user, ..)| own == 0 || !mine || *user == own);
-    found.into_iter().map(|(_, pid, fd3)| (pid, fd3)).collect()
+    let mut answering = Vec::new();
+    for (user, pid, fd3) in found {
+        if own == 0 || !mine || user == own {
+            answering.push((pid, fd3));
+        }
+    }
+    answering
 }
 
 #[inline(never)]
@@ -183,8 +188,8 @@ fn the_only(mut found: Vec<(Pid, OwnedFd)>) -> Result<OwnedFd, Ended> {
         }
         (Some(last), false) => {
             found.push(last);
-            let pids: Vec<String> = found.iter().map(|(pid, _)| pid.to_string()).collect();
-            let wrong = format!("there are several; accepted: one of {}", pids.join(", "));
+            let pids = joined(found.iter().map(|(pid, _)| *pid));
+            let wrong = format_args!("there are several; accepted: one of {pids}");
             Err(usage(Error::usage("--pid", wrong)))
         }
     }

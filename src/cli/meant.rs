@@ -14,13 +14,16 @@ use crate::plan::{
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
 use crate::protocol::address::{self, Listen, Options};
 use crate::protocol::env_file::Environment;
-use crate::protocol::{duration, signal_name};
+use crate::protocol::{duration, joined, signal_name};
 use crate::units::{Millis, Signal};
 
 /// `fd3 run`.
 #[inline(never)]
 pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
-    let command = typed.command.iter().map(|word| c_string(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut command = Vec::new();
+    for word in &typed.command {
+        command.push(c_string(word)?);
+    }
     let plan = Plan {
         listen: listen(typed)?,
         workers: or(typed, "workers", Workers::Count(1), workers)?,
@@ -38,35 +41,49 @@ pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
 
 #[inline(never)]
 fn rules(typed: &Typed) -> Result<Rules, Error> {
-    let stop_timeout = Some(Millis::seconds(8));
-    let limit = RespawnLimit { count: 5, window: Millis::seconds(60) };
-    let wait = Backoff { min: Millis(100), max: Millis::seconds(30) };
-    Ok(Rules {
+    let mut rules = Rules {
         readiness: readiness(typed)?,
-        restart: or(typed, "restart", Restart::Always, restart)?,
-        backoff: or(typed, "backoff", wait, backoff)?,
-        respawn_limit: or(typed, "respawn-limit", Some(limit), respawn_limit)?,
-        stop_signal: or(typed, "stop-signal", Signal(libc::SIGTERM), signal)?,
-        stop_timeout: or(typed, "stop-timeout", stop_timeout, timeout)?,
-        surge: or(typed, "surge", Surge::All, surge)?,
-        overlap: or(typed, "overlap", Millis::seconds(2), span)?,
-        drain_timeout: or(typed, "drain-timeout", Some(Millis::seconds(60)), timeout)?,
-        max_age: or(typed, "max-age", None, from_1ms)?,
-        watchdog: or(typed, "watchdog", None, from_1ms)?,
-        reactions: reactions(typed)?,
-    })
+        restart: Restart::Always,
+        backoff: Backoff { min: Millis(100), max: Millis::seconds(30) },
+        respawn_limit: Some(RespawnLimit { count: 5, window: Millis::seconds(60) }),
+        stop_signal: Signal(libc::SIGTERM),
+        stop_timeout: Some(Millis::seconds(8)),
+        surge: Surge::All,
+        overlap: Millis::seconds(2),
+        drain_timeout: Some(Millis::seconds(60)),
+        max_age: None,
+        watchdog: None,
+        reactions: Reactions::default(),
+    };
+    set(typed, "restart", &mut rules.restart, restart)?;
+    set(typed, "backoff", &mut rules.backoff, backoff)?;
+    set(typed, "respawn-limit", &mut rules.respawn_limit, respawn_limit)?;
+    set(typed, "stop-signal", &mut rules.stop_signal, signal)?;
+    set(typed, "stop-timeout", &mut rules.stop_timeout, timeout)?;
+    set(typed, "surge", &mut rules.surge, surge)?;
+    set(typed, "overlap", &mut rules.overlap, span)?;
+    set(typed, "drain-timeout", &mut rules.drain_timeout, timeout)?;
+    set(typed, "max-age", &mut rules.max_age, from_1ms)?;
+    set(typed, "watchdog", &mut rules.watchdog, from_1ms)?;
+    reactions(typed, &mut rules.reactions)?;
+    Ok(rules)
 }
 
 #[inline(never)]
 fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
-    Ok(Launch {
+    let mut launch = Launch {
         command,
         environment: Environment::default(),
-        protocols: or(typed, "protocol", vec![Protocol::Listen], protocols)?,
-        stdin: or(typed, "stdin", None, stdin)?,
-        watchdog: or(typed, "watchdog", None, from_1ms)?,
-        parent_death: or(typed, "parent-death", Some(Signal(libc::SIGTERM)), parent_death)?,
-    })
+        protocols: vec![Protocol::Listen],
+        stdin: None,
+        watchdog: None,
+        parent_death: Some(Signal(libc::SIGTERM)),
+    };
+    set(typed, "protocol", &mut launch.protocols, protocols)?;
+    set(typed, "stdin", &mut launch.stdin, stdin)?;
+    set(typed, "watchdog", &mut launch.watchdog, from_1ms)?;
+    set(typed, "parent-death", &mut launch.parent_death, parent_death)?;
+    Ok(launch)
 }
 
 fn log(typed: &Typed) -> Result<LogPlan, Error> {
@@ -92,6 +109,19 @@ fn or<T>(
     read: fn(&Given) -> Result<T, Error>,
 ) -> Result<T, Error> {
     typed.get(long).map_or(Ok(default), read)
+}
+
+/// The same where the default is already: what is large is not handed on.
+fn set<T>(
+    typed: &Typed,
+    long: &str,
+    place: &mut T,
+    read: fn(&Given) -> Result<T, Error>,
+) -> Result<(), Error> {
+    if let Some(given) = typed.get(long) {
+        *place = read(given)?;
+    }
+    Ok(())
 }
 
 #[inline(never)]
@@ -143,9 +173,8 @@ fn protocols(given: &Given) -> Result<Protocols, Error> {
     let mut chosen = Vec::new();
     for word in given.text()?.split(',') {
         let Some((_, protocol)) = PROTOCOLS.iter().find(|(name, _)| *name == word) else {
-            let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
-            let wrong = format!("\"{word}\" is none; accepted: {}", names.join(", "));
-            return Err(given.wrong(wrong));
+            let names = joined(PROTOCOLS.iter().map(|(name, _)| *name));
+            return Err(given.wrong(format_args!("\"{word}\" is none; accepted: {names}")));
         };
         if chosen.contains(protocol) {
             return Err(given.wrong(format_args!("{word} is given twice; accepted: each once")));
@@ -279,8 +308,7 @@ fn log_format(given: &Given) -> Result<LogFormat, Error> {
 }
 
 #[inline(never)]
-fn reactions(typed: &Typed) -> Result<Reactions, Error> {
-    let mut table = Reactions::default();
+fn reactions(typed: &Typed, table: &mut Reactions) -> Result<(), Error> {
     let mut seen: Vec<Signal> = Vec::new();
     for given in typed.all("on") {
         let (signal, reaction) = reaction(given)?;
@@ -291,7 +319,7 @@ fn reactions(typed: &Typed) -> Result<Reactions, Error> {
         seen.push(signal);
         table.set(signal, reaction);
     }
-    Ok(table)
+    Ok(())
 }
 
 #[inline(never)]

@@ -36,10 +36,11 @@ fn fail(error: &Error, format: LogFormat) -> u8 {
     error.exit_status()
 }
 
-fn dispatch(words: Vec<OsString>) -> Result<u8, Error> {
-    let mut words = words.into_iter().skip(1);
-    let command = words.next().unwrap_or_default();
-    let rest: Vec<OsString> = words.collect();
+fn dispatch(mut rest: Vec<OsString>) -> Result<u8, Error> {
+    // Without fd3's own name.
+    rest.drain(..rest.len().min(1));
+    let command = rest.first().cloned().unwrap_or_default();
+    rest.drain(..rest.len().min(1));
     match command.to_str() {
         Some("run") => run(rest),
         Some("reload") => client::reload(rest),

@@ -275,7 +275,9 @@ impl Control {
             // A child that hangs before its exec may still hold a copy, which epoll would go on watching.
             let _ = epoll.delete(&client.fd);
         }
-        self.clients.retain(|client| client.number != number);
+        if let Some(place) = self.clients.iter().position(|client| client.number == number) {
+            drop(self.clients.remove(place));
+        }
     }
 }
 

@@ -19,14 +19,29 @@ pub(super) fn usable() -> u32 {
 #[inline(never)]
 fn groups_quota() -> Option<u32> {
     let groups = file::read(b"/proc/self/cgroup", FILE_MAX).unwrap_or_default();
-    let two = group(&groups, Version::Two).unwrap_or_default();
-    let one = group(&groups, Version::One).unwrap_or_default();
-    let of_two = ancestors(&two).filter_map(|path| from_cpu_max(&read("", path, "cpu.max")?));
-    let of_one = ancestors(&one).filter_map(|path| {
-        let quota = read("/cpu", path, "cpu.cfs_quota_us")?;
-        whole_cpus(&quota, &read("/cpu", path, "cpu.cfs_period_us")?)
-    });
-    of_two.chain(of_one).min()
+    let two = least(&groups, Version::Two, |path| from_cpu_max(&read("", path, "cpu.max")?));
+    lesser(two, least(&groups, Version::One, quota_of_one))
+}
+
+#[inline(never)]
+fn least(groups: &[u8], version: Version, quota: fn(&[u8]) -> Option<u32>) -> Option<u32> {
+    let mut least = None;
+    for path in ancestors(&group(groups, version).unwrap_or_default()) {
+        least = lesser(least, quota(path));
+    }
+    least
+}
+
+fn quota_of_one(path: &[u8]) -> Option<u32> {
+    let quota = read("/cpu", path, "cpu.cfs_quota_us")?;
+    whole_cpus(&quota, &read("/cpu", path, "cpu.cfs_period_us")?)
+}
+
+fn lesser(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// The path, and every one above it up to the root, which is empty.

@@ -115,10 +115,11 @@ impl Launcher {
         let socket =
             NotifySocket::new().map_err(|errno| Error::system("make", "a notify socket", errno))?;
         let worker = Worker { slot, generation, serial: self.serial + 1, parent: self.own_pid };
-        let told: Vec<Told<'_>> = listeners
-            .iter()
-            .map(|listener| Told { name: &listener.name, address: &listener.address })
-            .collect();
+        let (mut told, mut descriptors) = (Vec::new(), Vec::new());
+        for listener in listeners {
+            told.push(Told { name: &listener.name, address: &listener.address });
+            descriptors.push(listener.fd.as_fd());
+        }
         let mut variables = variables(&start.launch.protocols, &told, worker);
         variables.set.push(format!("NOTIFY_SOCKET={}", socket.address()));
         if let Some(limit) = start.launch.watchdog {
@@ -126,18 +127,14 @@ impl Launcher {
             variables.own_pid.push("WATCHDOG_PID");
         }
         // None has a NUL inside: an address or a name that has one is refused on the command line.
-        let added: Vec<CString> =
-            variables.set.into_iter().filter_map(|variable| CString::new(variable).ok()).collect();
-        let descriptors: Vec<BorrowedFd<'_>> =
-            listeners.iter().map(|listener| listener.fd.as_fd()).collect();
-        lie_above(&descriptors)?;
-        if wants_nonblocking(&start.launch.protocols) {
-            // Each time: a former worker may have undone it, and a repaired listener is a new one.
-            for fd in &descriptors {
-                socket::set_nonblocking(*fd)
-                    .map_err(|errno| Error::system("prepare", "a listener", errno))?;
+        let mut added = Vec::new();
+        for variable in variables.set {
+            if let Ok(variable) = CString::new(variable) {
+                added.push(variable);
             }
         }
+        prepare(&descriptors, wants_nonblocking(&start.launch.protocols))
+            .map_err(|errno| Error::system("prepare", "a listener", errno))?;
         let empty = start.wants_empty_input(self.workers);
         if empty {
             make_empty_input(&mut self.empty_input)?;
@@ -180,13 +177,19 @@ impl Launcher {
     }
 }
 
-/// One that lies among the numbers that a child fills would be lost there.
-fn lie_above(descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-    let reserved = FIRST_FD + descriptors.len() as i32;
-    match descriptors.iter().all(|fd| fd.as_raw_fd() >= reserved) {
-        true => Ok(()),
-        false => Err(Error::system("prepare", "a listener", Errno(libc::EMFILE))),
+fn prepare(listeners: &[BorrowedFd<'_>], nonblocking: bool) -> Result<(), Errno> {
+    let reserved = FIRST_FD + listeners.len() as i32;
+    for fd in listeners {
+        // It would be lost to another one's number in the child.
+        if fd.as_raw_fd() < reserved {
+            return Err(Errno(libc::EMFILE));
+        }
+        // Each time: a former worker may have undone it, and a repaired listener is a new one.
+        if nonblocking {
+            socket::set_nonblocking(*fd)?;
+        }
     }
+    Ok(())
 }
 
 /// For fd 0 of workers that do not inherit it; once.
@@ -200,14 +203,20 @@ fn make_empty_input(input: &mut Option<OwnedFd>) -> Result<(), Error> {
 
 impl Starts {
     fn add(&mut self, start: Start) {
-        self.0.retain(|known| known.generation != start.generation);
+        self.take(start.generation);
         self.0.push(start);
     }
 
     /// But never the last one: whatever comes, workers can be started.
     fn remove(&mut self, generation: Generation) {
         if self.0.len() > 1 {
-            self.0.retain(|known| known.generation != generation);
+            self.take(generation);
+        }
+    }
+
+    fn take(&mut self, generation: Generation) {
+        if let Some(place) = self.0.iter().position(|known| known.generation == generation) {
+            drop(self.0.remove(place));
         }
     }
 
@@ -256,10 +265,12 @@ fn find(launch: &Launch, path: Option<&[u8]>) -> Result<Rc<CStr>, Error> {
 /// What is fd3's to say is nobody else's: a worker's sockets and its slot are as fd3 tells them.
 #[inline(never)]
 fn passed_on(given: Environment) -> Vec<CString> {
-    let mut all: Vec<CString> = environment::variables()
-        .filter(|variable| given.get(env_file::name(variable.to_bytes())).is_none())
-        .map(CStr::to_owned)
-        .collect();
+    let mut all = Vec::new();
+    for variable in environment::variables() {
+        if given.get(env_file::name(variable.to_bytes())).is_none() {
+            all.push(variable.to_owned());
+        }
+    }
     all.append(&mut given.into_strings());
     all.retain(|variable| may_pass_on(variable.to_bytes()));
     all

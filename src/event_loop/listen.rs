@@ -144,8 +144,10 @@ fn try_inet(address: &Address, name: &Name, kind: Kind, options: &Options) -> Re
         (options.nodelay, "nodelay", SocketOption::NoDelay),
         (options.keepalive, "keepalive", SocketOption::KeepAlive),
     ];
-    for (_, word, option) in flags.into_iter().filter(|(asked, ..)| *asked) {
-        set(word, option)?;
+    for (asked, word, option) in &flags {
+        if *asked {
+            set(word, *option)?;
+        }
     }
     if let Some(device) = &options.device {
         set(&format!("device={device}"), SocketOption::Device(device))?;

@@ -10,6 +10,7 @@ mod tests;
 use super::listen::{self, Fresh};
 use crate::error::{Errno, Error};
 use crate::protocol::address::{Address, Inherit, Listen};
+use crate::protocol::joined;
 use crate::sys::inotify::Inotify;
 use crate::sys::queue::{Queue, queue};
 use crate::sys::socket::{self, Kind};
@@ -236,14 +237,15 @@ impl Listener {
         if let Address::Inherited(which) = &plan.address {
             return Listener::adopt(plan, which, inherited, taken);
         }
-        let Fresh { fd, address, path } = listen::open(&plan.address, plan)?;
+        let Fresh { fd, address, mut path } = listen::open(&plan.address, plan)?;
         let name = plan.options.name.clone().unwrap_or_else(|| UNNAMED.to_string());
-        let undo = path.clone();
-        Listener::from_parts(fd, name, address, plan.clone(), path).inspect_err(|_| {
-            if let Some(mut path) = undo {
-                path.remove();
-            }
-        })
+        let mut listener = Listener::from_parts(fd, name, address, plan.clone(), None);
+        match (&mut listener, &mut path) {
+            (Ok(listener), _) => listener.path = path,
+            (Err(_), Some(path)) => path.remove(),
+            (Err(_), None) => {}
+        }
+        listener
     }
 
     #[inline(never)]
@@ -375,11 +377,7 @@ impl Inherited {
         if self.names.is_empty() {
             return Err("fd3 inherited no sockets (LISTEN_FDS)".to_string());
         }
-        let mut known = String::new();
-        for (_, name) in &self.names {
-            known.push_str(if known.is_empty() { "" } else { ", " });
-            known.push_str(name);
-        }
+        let known = joined(self.names.iter().map(|(_, name)| name));
         Err(format!("no inherited socket has this name; there are: {known}"))
     }
 

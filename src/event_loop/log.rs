@@ -268,6 +268,8 @@ fn not_started<'a>(
     next_words(line.text("error", error), next)
 }
 
+/// What most lines begin with.
+#[inline(never)]
 fn worker<'a>(line: &'a mut LogLine, message: &str, slot: SlotId, pid: Pid) -> &'a mut LogLine {
     line.message(message).number("slot", slot).number("pid", pid)
 }

@@ -143,8 +143,11 @@ fn adopted(plan: &Plan, inherited: &Inherited) -> Result<Vec<i32>, Error> {
         match &listen.address {
             Address::Inherited(Inherit::Number(number)) => numbers.push(*number),
             Address::Inherited(Inherit::Name(name)) => {
-                let named = inherited.names.iter().filter(|(_, known)| known == name);
-                numbers.extend(named.map(|(number, _)| *number));
+                for (number, known) in &inherited.names {
+                    if known == name {
+                        numbers.push(*number);
+                    }
+                }
             }
             Address::Tcp { .. }
             | Address::Udp { .. }

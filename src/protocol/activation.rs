@@ -139,15 +139,17 @@ pub fn inherited(
     if !for_us || !(1..=MOST).contains(&count) {
         return Vec::new();
     }
-    let names: Vec<&str> = names.map(|names| names.split(':').collect()).unwrap_or_default();
-    let named = names.len() == count as usize;
-    (FIRST_FD..FIRST_FD + count)
-        .enumerate()
-        .map(|(index, fd)| {
-            let name = names.get(index).filter(|_| named).copied().unwrap_or("unknown");
-            (fd, String::from(name))
-        })
-        .collect()
+    let mut all = Vec::new();
+    for name in names.unwrap_or_default().split(':') {
+        all.push((FIRST_FD + all.len() as i32, String::from(name)));
+    }
+    if names.is_none() || all.len() != count as usize {
+        all.clear();
+        for fd in FIRST_FD..FIRST_FD + count {
+            all.push((fd, String::from("unknown")));
+        }
+    }
+    all
 }
 
 /// All variables that tell `worker` of `listeners`.

@@ -93,6 +93,12 @@ pub enum Inherit {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wrong(pub String);
 
+/// One function for all that is said, as there is much.
+#[inline(never)]
+fn wrong(text: fmt::Arguments<'_>) -> Wrong {
+    Wrong(format!("{text}"))
+}
+
 /// Understands one `--listen`.
 pub fn parse(text: &[u8]) -> Result<Listen, Wrong> {
     let mut pieces = text.split(|byte| *byte == b',');
@@ -115,7 +121,7 @@ fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
         }
     }
     let Ok(head) = core::str::from_utf8(head) else {
-        return Err(Wrong(format!("not an address; {ACCEPTED}")));
+        return Err(wrong(format_args!("not an address; {ACCEPTED}")));
     };
     if let Some(rest) = head.strip_prefix("fd:") {
         return Ok((Address::Inherited(inherited(rest)?), false));
@@ -126,17 +132,14 @@ fn parse_address(head: &[u8]) -> Result<(Address, bool), Wrong> {
     };
     let six = scheme.ends_with("6");
     match scheme {
-        "tcp" | "tcp4" | "tcp6" => {
+        "tcp" | "tcp4" | "tcp6" | "udp" | "udp4" | "udp6" => {
             let (ip, port) = ip_and_port(scheme, rest)?;
-            Ok((Address::Tcp { ip, port }, six))
-        }
-        "udp" | "udp4" | "udp6" => {
-            let (ip, port) = ip_and_port(scheme, rest)?;
-            Ok((Address::Udp { ip, port }, six))
+            let tcp = scheme.starts_with("tcp");
+            Ok((if tcp { Address::Tcp { ip, port } } else { Address::Udp { ip, port } }, six))
         }
         "vsock" => Ok((vsock(rest)?, false)),
-        "" => Err(Wrong(format!("no address; {ACCEPTED}"))),
-        _ => Err(Wrong(format!("scheme \"{scheme}\" is not known; {ACCEPTED}"))),
+        "" => Err(wrong(format_args!("no address; {ACCEPTED}"))),
+        _ => Err(wrong(format_args!("scheme \"{scheme}\" is not known; {ACCEPTED}"))),
     }
 }
 
@@ -146,7 +149,9 @@ fn unix_name(scheme: &str, rest: &[u8]) -> Result<UnixName, Wrong> {
         Some(path) if path.starts_with(b"/") => path,
         // `unix://run/x` would be the path `//run/x`; few who write it mean that.
         Some(_) => {
-            return Err(Wrong(format!("a path after \"{scheme}//\" begins with a third \"/\"")));
+            return Err(wrong(format_args!(
+                "a path after \"{scheme}//\" begins with a third \"/\""
+            )));
         }
         None => rest,
     };
@@ -158,10 +163,12 @@ fn unix_name(scheme: &str, rest: &[u8]) -> Result<UnixName, Wrong> {
         UnixName::Path(bytes) | UnixName::Abstract(bytes) => bytes.len(),
     };
     if len == 0 {
-        return Err(Wrong(format!("no {word}; accepted: {scheme}/PATH, {scheme}@NAME")));
+        return Err(wrong(format_args!("no {word}; accepted: {scheme}/PATH, {scheme}@NAME")));
     }
     if len > UNIX_NAME_MAX {
-        return Err(Wrong(format!("{word} of {len} bytes; accepted: at most {UNIX_NAME_MAX}")));
+        return Err(wrong(format_args!(
+            "{word} of {len} bytes; accepted: at most {UNIX_NAME_MAX}"
+        )));
     }
     if matches!(&name, UnixName::Path(path) if path.ends_with(b"/")) {
         return Err(Wrong("a path that ends in \"/\"; accepted: the path of a socket".to_owned()));
@@ -174,12 +181,12 @@ fn inherited(rest: &str) -> Result<Inherit, Wrong> {
     if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()) {
         return match number(rest, 0, i32::MAX as u32) {
             Some(n) => Ok(Inherit::Number(n as i32)),
-            None => Err(Wrong(format!("descriptor \"{rest}\" is out of range"))),
+            None => Err(wrong(format_args!("descriptor \"{rest}\" is out of range"))),
         };
     }
     match is_fd_name(rest) {
         true => Ok(Inherit::Name(rest.to_owned())),
-        false => Err(Wrong(format!("\"{rest}\" is no descriptor; accepted: fd:N, fd:NAME"))),
+        false => Err(wrong(format_args!("\"{rest}\" is no descriptor; accepted: fd:N, fd:NAME"))),
     }
 }
 
@@ -187,15 +194,15 @@ fn inherited(rest: &str) -> Result<Inherit, Wrong> {
 fn vsock(rest: &str) -> Result<Address, Wrong> {
     let accepted = "accepted: vsock://CID:PORT, CID a number or any";
     let Some((cid, port)) = rest.split_once(':') else {
-        return Err(Wrong(format!("no port; {accepted}")));
+        return Err(wrong(format_args!("no port; {accepted}")));
     };
     let any = if cid == "any" { Some(VSOCK_ANY) } else { None };
     let Some(cid) = any.or_else(|| number(cid, 0, u32::MAX)) else {
-        return Err(Wrong(format!("CID \"{cid}\"; {accepted}")));
+        return Err(wrong(format_args!("CID \"{cid}\"; {accepted}")));
     };
     match number(port, 0, u32::MAX) {
         Some(port) => Ok(Address::Vsock { cid, port }),
-        None => Err(Wrong(format!("port \"{port}\"; accepted: 0 to {}", u32::MAX))),
+        None => Err(wrong(format_args!("port \"{port}\"; accepted: 0 to {}", u32::MAX))),
     }
 }
 
@@ -212,7 +219,7 @@ fn ip_and_port(scheme: &str, rest: &str) -> Result<(Ip, u16), Wrong> {
         },
         None if host.is_empty() => any(scheme),
         None if v6(host).is_ok() => {
-            return Err(Wrong(format!("IPv6 without brackets; accepted: [{host}]:{port}")));
+            return Err(wrong(format_args!("IPv6 without brackets; accepted: [{host}]:{port}")));
         }
         None => match host.parse() {
             Ok(addr) => Ip::V4(addr),
@@ -220,15 +227,17 @@ fn ip_and_port(scheme: &str, rest: &str) -> Result<(Ip, u16), Wrong> {
         },
     };
     match (&ip, scheme) {
-        (Ip::V4(_), "tcp6" | "udp6") => return Err(Wrong(format!("IPv4 after \"{scheme}://\""))),
+        (Ip::V4(_), "tcp6" | "udp6") => {
+            return Err(wrong(format_args!("IPv4 after \"{scheme}://\"")));
+        }
         (Ip::V6 { .. }, "tcp4" | "udp4") => {
-            return Err(Wrong(format!("IPv6 after \"{scheme}://\"")));
+            return Err(wrong(format_args!("IPv6 after \"{scheme}://\"")));
         }
         (Ip::Any | Ip::V4(_) | Ip::V6 { .. }, _) => {}
     }
     match number(port, 0, u32::from(u16::MAX)) {
         Some(port) => Ok((ip, port as u16)),
-        None => Err(Wrong(format!("port \"{port}\"; accepted: 0 to 65535"))),
+        None => Err(wrong(format_args!("port \"{port}\"; accepted: 0 to 65535"))),
     }
 }
 
@@ -256,7 +265,7 @@ fn v6(inside: &str) -> Result<Ip, Wrong> {
         Some((addr, scope)) => match number(scope, 1, u32::MAX) {
             Some(index) => (addr, Scope::Index(index)),
             None if options::is_device(scope) => (addr, Scope::Name(scope.to_owned())),
-            None => return Err(Wrong(format!("scope \"{scope}\"; accepted: an interface"))),
+            None => return Err(wrong(format_args!("scope \"{scope}\"; accepted: an interface"))),
         },
     };
     match addr.parse() {
@@ -266,7 +275,7 @@ fn v6(inside: &str) -> Result<Ip, Wrong> {
 }
 
 fn no_host(host: fmt::Arguments<'_>) -> Wrong {
-    Wrong(format!("host \"{host}\"; accepted: a numeric IPv4 address, [IPv6], or none"))
+    wrong(format_args!("host \"{host}\"; accepted: a numeric IPv4 address, [IPv6], or none"))
 }
 
 /// Digits only: no sign, no blank.

@@ -3,10 +3,11 @@
 
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{Display, Write};
 
+use super::joined;
 use crate::supervisor::Outcome;
 use crate::units::Pid;
 
@@ -73,8 +74,8 @@ fn parse(line: &[u8]) -> Result<Request, String> {
     match VERBS.iter().find(|(name, _)| name == verb) {
         Some((_, read)) => read(rest),
         None => {
-            let names: Vec<&str> = VERBS.iter().map(|(name, _)| *name).collect();
-            Err(format!("\"{verb}\" cannot be asked for; accepted: {}", names.join(", ")))
+            let names = joined(VERBS.iter().map(|(name, _)| *name));
+            Err(format!("\"{verb}\" cannot be asked for; accepted: {names}"))
         }
     }
 }
@@ -104,7 +105,11 @@ pub fn answer(verdict: Verdict, text: &dyn Display) -> String {
 
 /// Without what would end the line, or take hold of a terminal: paths and strangers may have such.
 pub fn one_line(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    let mut line = String::new();
+    for character in words.chars() {
+        line.push(if character.is_control() { '?' } else { character });
+    }
+    line
 }
 
 /// What came of a reload, for who asked for it.
@@ -138,24 +143,32 @@ pub fn verdict(line: &str) -> Option<(Verdict, &str)> {
 /// The abstract names at which an fd3 may be found, most likely first: `fd3/PID`, `fd3/PID-2`, ... Who
 /// really is there the kernel tells (SO_PEERCRED).
 pub fn names(pid: Pid) -> Vec<String> {
-    let further = (2..=NAMES_MAX).map(|nth| format!("fd3/{pid}-{nth}"));
-    [format!("fd3/{pid}")].into_iter().chain(further).collect()
+    let mut names = alloc::vec![format!("fd3/{pid}")];
+    for nth in 2..=NAMES_MAX {
+        names.push(format!("fd3/{pid}-{nth}"));
+    }
+    names
 }
 
 /// Those names at which somebody listens, from /proc/net/unix.
 pub fn listed(table: &[u8]) -> Vec<String> {
-    let lines = table.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| core::str::from_utf8(line).ok().and_then(listed_in)).collect()
+    let mut names = Vec::new();
+    for line in table.split(|byte| *byte == b'\n') {
+        if let Some(name) = core::str::from_utf8(line).ok().and_then(listed_in) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 /// Number, references, protocol, flags, type, state, inode, name. A connection bears the name of its
 /// listener, but not the flag SO_ACCEPTCON.
-fn listed_in(line: &str) -> Option<String> {
+fn listed_in(line: &str) -> Option<&str> {
     let mut fields = line.split_ascii_whitespace().skip(3);
     let (flags, kind) = (fields.next()?, fields.next()?);
     let name = fields.nth(2)?.strip_prefix('@')?;
     let ours = name.strip_prefix("fd3/")?.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-'));
-    (flags == "00010000" && kind == "0001" && ours).then(|| name.to_string())
+    (flags == "00010000" && kind == "0001" && ours).then_some(name)
 }
 
 #[cfg(test)]

@@ -68,7 +68,6 @@ pub enum Keep {
 ///
 /// Of a name that comes twice the first value counts, sound or not. Unknown names and values that make
 /// no sense are ignored.
-#[inline(never)]
 pub fn parse(datagram: &[u8]) -> Option<Notice<'_>> {
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
     if text.contains(&0) {
@@ -76,19 +75,19 @@ pub fn parse(datagram: &[u8]) -> Option<Notice<'_>> {
     }
     let mut notice = Notice::default();
     let mut values: [Option<&[u8]>; 7] = [None; 7];
-    let (mut add, mut remove, mut keep) = (false, false, Keep::UntilHangup);
+    let mut said = [false; SAID.len()];
     for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        match line {
-            b"BARRIER=1" => return None,
-            b"READY=1" => notice.ready = true,
-            b"RELOADING=1" => notice.reloading = true,
-            b"STOPPING=1" => notice.stopping = true,
-            b"FDSTORE=1" => add = true,
-            b"FDSTOREREMOVE=1" => remove = true,
-            b"FDPOLL=0" => keep = Keep::Always,
-            _ => take_value(line, &mut values),
+        for (word, said) in SAID.iter().zip(&mut said) {
+            *said |= line == *word;
         }
+        take_value(line, &mut values);
     }
+    let [barrier, ready, reloading, stopping, add, remove, no_poll] = said;
+    if barrier {
+        return None;
+    }
+    (notice.ready, notice.reloading, notice.stopping) = (ready, reloading, stopping);
+    let keep = if no_poll { Keep::Always } else { Keep::UntilHangup };
     let [status, monotonic, watchdog, watchdog_usec, extend_timeout, errno, fd_name] = values;
     if notice.stopping {
         (notice.ready, notice.reloading) = (false, false);
@@ -114,6 +113,17 @@ pub fn parse(datagram: &[u8]) -> Option<Notice<'_>> {
     };
     Some(notice)
 }
+
+/// What is said by a whole line, in the order in which `parse` takes them apart.
+const SAID: [&[u8]; 7] = [
+    b"BARRIER=1",
+    b"READY=1",
+    b"RELOADING=1",
+    b"STOPPING=1",
+    b"FDSTORE=1",
+    b"FDSTOREREMOVE=1",
+    b"FDPOLL=0",
+];
 
 /// Names with values of their own, in the order in which `parse` takes them apart.
 const VALUED: [&[u8]; 7] = [

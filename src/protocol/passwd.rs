@@ -24,9 +24,16 @@ pub fn id(text: &[u8]) -> Option<u32> {
 /// The fields of the first line that begins with `name:`. Broken lines are passed over, as
 /// getpwnam(3) does.
 fn line_of<'a>(file: &'a [u8], name: &str) -> Option<Vec<&'a [u8]>> {
-    let lines = file.split(|byte| *byte == b'\n');
-    let mut fields = lines.map(|line| line.split(|byte| *byte == b':').collect::<Vec<_>>());
-    fields.find(|fields| fields[0] == name.as_bytes() && fields.len() > 2 && !name.is_empty())
+    for line in file.split(|byte| *byte == b'\n') {
+        let mut fields = Vec::new();
+        for field in line.split(|byte| *byte == b':') {
+            fields.push(field);
+        }
+        if fields[0] == name.as_bytes() && fields.len() > 2 && !name.is_empty() {
+            return Some(fields);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ impl Supervisor {
     }
 
     /// The seat's holder ended, and nobody had asked for that.
+    #[inline(never)]
     fn holder_failed(
         &mut self,
         now: Millis,

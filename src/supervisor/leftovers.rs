@@ -7,7 +7,7 @@ use super::agenda::Due;
 use super::event::{Action, Actions, Fact, Target};
 use super::stop::KILL_PATIENCE;
 use super::worker::{Phase, Worker};
-use crate::units::{Millis, Pid, Signal};
+use crate::units::{Millis, Pid, Signal, sooner};
 
 /// The rest of one group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +72,7 @@ impl Supervisor {
             let Some(Leftovers::Told { until }) = self.leftovers.get(group).copied() else {
                 continue;
             };
-            let until = [until, limit].into_iter().flatten().min();
+            let until = sooner(until, limit);
             self.set_leftovers(group, Some(Leftovers::Told { until }));
         }
     }

@@ -116,8 +116,12 @@ impl Supervisor {
     pub fn new(rules: Rules, workers: u32, seed: u64) -> Supervisor {
         let generation = Generation(1);
         let load = Rc::new(Load { generation, rules });
+        let mut slots = Vec::new();
+        for _ in 0..workers {
+            slots.push(Slot::new(load.clone()));
+        }
         Supervisor {
-            slots: (0..workers).map(|_| Slot::new(load.clone())).collect(),
+            slots,
             load,
             workers: PidMap::default(),
             leftovers: PidMap::default(),
@@ -266,7 +270,9 @@ impl Supervisor {
     fn begin(&mut self) {
         if self.mission == Mission::NotBegun {
             self.mission = Mission::Running;
-            self.vacant = (0..self.slots.len()).map(|index| SlotId(index as u32)).collect();
+            for slot in 0..self.size {
+                self.vacant.push_back(SlotId(slot));
+            }
         }
     }
 
@@ -320,13 +326,15 @@ impl Supervisor {
     /// A signal whose sender is a worker is never an order: it means ready, or nothing.
     #[inline(never)]
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
-        let by: Vec<Pid> = [sender.pid, sender.group].into_iter().flatten().collect();
+        let by = [sender.pid, sender.group];
         // What a worker left behind still speaks for it, and we may be its parent now.
-        if by.iter().any(|pid| self.leftovers.get(*pid).is_some()) {
-            return;
+        for pid in by.into_iter().flatten() {
+            if self.leftovers.get(pid).is_some() {
+                return;
+            }
         }
-        let worker = by.into_iter().find_map(|pid| Some((pid, self.workers.get(pid)?)));
-        if let Some((pid, worker)) = worker {
+        for pid in by.into_iter().flatten() {
+            let Some(worker) = self.workers.get(pid) else { continue };
             if let Readiness::Signal(_) = worker.load.rules.readiness {
                 self.ready(now, pid, out);
             }
@@ -338,7 +346,9 @@ impl Supervisor {
             Reaction::StopNow => self.asked_to_stop(now, signal, Haste::Now, out),
             Reaction::Forward(signal) => {
                 let to = Target::Process;
-                out.extend(self.workers.iter().map(|(pid, _)| Action::Signal { pid, signal, to }));
+                for (pid, _) in self.workers.iter() {
+                    out.push_back(Action::Signal { pid, signal, to });
+                }
             }
             Reaction::Ignore => {}
             Reaction::Reload => self.reload_asked(now, None, out),

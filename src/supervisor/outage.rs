@@ -31,6 +31,7 @@ pub(super) struct Outage {
 }
 
 impl Supervisor {
+    #[inline(never)]
     pub(super) fn listener_dead(&mut self, now: Millis, out: &mut Actions) {
         if self.mission != Mission::Running {
             return;
@@ -85,7 +86,12 @@ impl Supervisor {
         // What the newcomers of a reload did is their fault, and they are sent away.
         let blameless = self.new_load().is_some();
         self.roll_back(now, Failure::Listener, out);
-        let seated: Vec<(Pid, SlotId)> = self.seated().collect();
+        let mut seated = Vec::new();
+        for (id, slot) in (0..).zip(&self.slots) {
+            if let Seat::Held(pid) = slot.seat {
+                seated.push((pid, SlotId(id)));
+            }
+        }
         for (pid, slot) in seated {
             let Some(worker) = self.workers.get(pid) else { continue };
             let (phase, limit) = (worker.phase, worker.load.rules.stop_timeout);
@@ -123,14 +129,6 @@ impl Supervisor {
         if let Some(Phase::Killed { until: None, .. }) = phase {
             self.outlived_kill(now, pid, out);
         }
-    }
-
-    fn seated(&self) -> impl Iterator<Item = (Pid, SlotId)> {
-        (0..).map(SlotId).zip(&self.slots).filter_map(|(id, slot)| match slot.seat {
-            Seat::Held(pid) => Some((pid, id)),
-            Seat::Vacant | Seat::Spawning | Seat::Resting { .. } => None,
-            Seat::Ceded | Seat::Closed => None,
-        })
     }
 
     /// The only place where it changes: the agenda follows.

@@ -84,11 +84,14 @@ impl Supervisor {
                     out.push_back(Action::Say(Fact::ReloadWaits { workers }));
                 }
                 self.wanted.since = self.wanted.since.or(Some(now));
-                self.wanted.askers.extend(asker);
+                if let Some(asker) = asker {
+                    self.wanted.askers.push(asker);
+                }
             }
             Mission::Stopping { .. } | Mission::Finished => {
-                let outcome = Outcome::Stopped;
-                out.extend(asker.map(|asker| Action::Answer { asker, outcome }));
+                if let Some(asker) = asker {
+                    out.push_back(Action::Answer { asker, outcome: Outcome::Stopped });
+                }
             }
         }
     }
@@ -115,8 +118,12 @@ impl Supervisor {
         self.generation = self.next_generation();
         let generation = self.generation;
         let load = Rc::new(Load { generation, rules });
-        let open = (0..self.size).map(SlotId).zip(&self.slots);
-        let todo = open.filter(|(_, slot)| slot.seat != Seat::Closed).map(|(id, _)| id).collect();
+        let mut todo = VecDeque::new();
+        for (id, slot) in (0..self.size).zip(&self.slots) {
+            if slot.seat != Seat::Closed {
+                todo.push_back(SlotId(id));
+            }
+        }
         if let Some(reload) = &mut self.reload {
             reload.phase = Phase::Starting { load, todo, unready: 0, until: None };
         }
@@ -357,10 +364,9 @@ impl Supervisor {
             self.end_reload(now, generation, &Outcome::Stopped, out);
         }
         let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
-        let outcome = Outcome::Stopped;
-        out.extend(
-            askers.into_iter().map(|asker| Action::Answer { asker, outcome: outcome.clone() }),
-        );
+        for asker in askers {
+            out.push_back(Action::Answer { asker, outcome: Outcome::Stopped });
+        }
     }
 
     fn end_reload(

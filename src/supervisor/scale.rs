@@ -26,8 +26,12 @@ impl Supervisor {
         let (before, after) = (self.size, self.target);
         self.size = after;
         out.push_back(Action::Say(Fact::Scaled { workers: after }));
-        (before..after).map(SlotId).for_each(|slot| self.add(slot));
-        (after..before).map(SlotId).for_each(|slot| self.take_away(now, slot, out));
+        for slot in before..after {
+            self.add(SlotId(slot));
+        }
+        for slot in after..before {
+            self.take_away(now, SlotId(slot), out);
+        }
     }
 
     /// One that was taken away before may still have its former worker, on its way out.

@@ -4,13 +4,12 @@
 //! limit), given up by fd3 itself, limited, at once.
 
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 
 use super::Supervisor;
 use super::event::{Action, Actions, Fact, Failure, Next, StopReason, Target};
 use super::slot::{Load, Newcomer, Seat};
 use super::worker::{Cause, Phase};
-use crate::units::{Millis, Pid, Signal, SlotId};
+use crate::units::{Millis, Pid, Signal, SlotId, sooner};
 
 /// Two orders to stop within this time are one: timeout(1), for one, signals the process and then its
 /// group.
@@ -136,7 +135,7 @@ impl Supervisor {
     }
 
     fn hasten(&mut self, now: Millis, haste: Haste, out: &mut Actions) {
-        let pids: Vec<Pid> = self.workers.iter().map(|(pid, _)| pid).collect();
+        let pids = self.workers.pids();
         if haste == Haste::Now {
             out.push_back(Action::Say(Fact::StoppingNow { workers: pids.len() }));
             for pid in pids {
@@ -184,7 +183,7 @@ impl Supervisor {
             | Phase::Ready { .. }
             | Phase::Draining { cause: Cause::Own, .. } => {
                 let own = worker.phase.deadline().filter(|_| worker.phase.cause().is_some());
-                until = [own, until].into_iter().flatten().min();
+                until = sooner(own, until);
                 let (signal, to) = (worker.load.rules.stop_signal, Target::Process);
                 out.push_back(Action::Signal { pid, signal, to });
                 // A worker that somebody stopped (SIGSTOP) could not obey otherwise.
@@ -192,7 +191,7 @@ impl Supervisor {
                 out.push_back(Action::Signal { pid, signal, to: Target::Process });
             }
             Phase::Draining { until: before, .. } => {
-                until = [before, until].into_iter().flatten().min();
+                until = sooner(before, until);
             }
             Phase::Killed { .. } => return,
         }

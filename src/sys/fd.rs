@@ -87,9 +87,10 @@ pub fn copy_above(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
 #[inline(never)]
 pub fn close_inherited(kept: &[RawFd]) {
     let mut kept = kept.to_vec();
+    kept.push(RawFd::MAX);
     kept.sort_unstable();
     let mut first = 3;
-    for number in kept.into_iter().chain([RawFd::MAX]) {
+    for number in kept {
         if first < number && close_range(first, number - 1).is_err() {
             close_from_to(first, number);
         }
@@ -110,13 +111,17 @@ fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
 fn close_from_to(first: RawFd, end: RawFd) {
     /// Where the limit is "unlimited" nobody has that many open.
     const MOST: u64 = 65_536;
-    let numbers = listed().unwrap_or_else(|_| {
+    let close = |number| {
+        if (first..end).contains(&number) {
+            // SAFETY: by the contract of close_inherited; closing a number twice only fails.
+            unsafe { libc::close(number) };
+        }
+    };
+    if let Ok(numbers) = listed() {
+        numbers.into_iter().for_each(close);
+    } else {
         let limit = process::descriptor_limit().ok().and_then(|limit| limit.current);
-        (0..limit.unwrap_or(MOST).min(MOST) as RawFd).collect()
-    });
-    for number in numbers.into_iter().filter(|number| (first..end).contains(number)) {
-        // SAFETY: by the contract of close_inherited; closing a number twice only fails.
-        unsafe { libc::close(number) };
+        (0..limit.unwrap_or(MOST).min(MOST) as RawFd).for_each(close);
     }
 }
 
@@ -129,7 +134,9 @@ fn listed() -> Result<Vec<RawFd>, Errno> {
     let mut numbers = Vec::new();
     while let Some(entry) = entries.next() {
         let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok());
-        numbers.extend(number);
+        if let Some(number) = number {
+            numbers.push(number);
+        }
     }
     Ok(numbers)
 }

@@ -70,6 +70,7 @@ impl NotifySocket {
 
     /// The next datagram. `Some(None)` is one that does not count, whose descriptors are closed: too long,
     /// with more descriptors than we may have open, or from nobody.
+    #[inline(never)]
     pub fn next(&self) -> Option<Option<Datagram>> {
         let mut text = [0; DATAGRAM_MAX];
         let mut control = Control([0; CONTROL_MAX]);

@@ -88,8 +88,13 @@ impl SignalFd {
         let mut bytes = [0_u8; BATCH * INFO_BYTES];
         match rustix::io::read(&self.0, &mut bytes) {
             Ok(length) => {
-                let infos = bytes.get(..length).unwrap_or_default().chunks_exact(INFO_BYTES);
-                Ok(infos.filter_map(received).collect())
+                let mut all = Vec::new();
+                for info in bytes.get(..length).unwrap_or_default().chunks_exact(INFO_BYTES) {
+                    if let Some(one) = received(info) {
+                        all.push(one);
+                    }
+                }
+                Ok(all)
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Vec::new()),
             Err(errno) => Err(errno.into()),

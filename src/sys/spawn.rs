@@ -48,7 +48,10 @@ struct Prepared<'a> {
 /// Forks. The child is leader of its own process group when this returns.
 #[inline(never)]
 pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
-    let mut own_pid: Vec<Vec<u8>> = child.own_pid.iter().map(|name| pid_variable(name)).collect();
+    let mut own_pid = Vec::new();
+    for name in child.own_pid {
+        own_pid.push(pid_variable(name));
+    }
     let mut prepared = Prepared {
         child,
         arguments: Vec::new(),

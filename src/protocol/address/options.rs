@@ -1,8 +1,8 @@
 //! The options behind an address: which there are, what they take, and what they fit.
 
-use super::{Address, Ip, UnixName, Wrong, is_fd_name, number};
+use super::{Address, Ip, UnixName, Wrong, is_fd_name, number, wrong};
+use crate::protocol::joined;
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 
 /// The longest name of an interface: IFNAMSIZ less its NUL.
@@ -79,17 +79,19 @@ pub(super) fn parse<'a>(
         let (known, needs) = KNOWN[index];
         let lacks = needs & !traits(address);
         if let Some((_, reason)) = FITS.iter().find(|(bit, _)| lacks & bit != 0) {
-            return Err(Wrong(format!("option \"{word}\": {reason}")));
+            return Err(wrong(format_args!("option \"{word}\": {reason}")));
         }
         if seen & 1 << index != 0 {
-            return Err(Wrong(format!("option \"{word}\" is given twice")));
+            return Err(wrong(format_args!("option \"{word}\" is given twice")));
         }
         seen |= 1 << index;
         match (known.ends_with("="), value) {
             (true, None | Some("")) => {
-                return Err(Wrong(format!("option \"{word}\" needs a value: {word}=VALUE")));
+                return Err(wrong(format_args!("option \"{word}\" needs a value: {word}=VALUE")));
             }
-            (false, Some(_)) => return Err(Wrong(format!("option \"{word}\" takes no value"))),
+            (false, Some(_)) => {
+                return Err(wrong(format_args!("option \"{word}\" takes no value")));
+            }
             (true, Some(value)) => set_value(&mut options, word, value)?,
             (false, None) => set_flag(&mut options, word),
         }
@@ -98,12 +100,8 @@ pub(super) fn parse<'a>(
 }
 
 fn unknown(word: &str) -> Wrong {
-    let mut text = format!("option \"{word}\" is not known; accepted: ");
-    for (index, (known, _)) in KNOWN.iter().enumerate() {
-        text.push_str(if index == 0 { "" } else { ", " });
-        text.push_str(known);
-    }
-    Wrong(text)
+    let known = joined(KNOWN.iter().map(|(known, _)| *known));
+    wrong(format_args!("option \"{word}\" is not known; accepted: {known}"))
 }
 
 fn traits(address: &Address) -> u8 {
@@ -149,7 +147,7 @@ fn set_value(options: &mut Options, word: &str, value: &str) -> Result<(), Wrong
             Err(accepted) => accepted,
         },
     };
-    Err(Wrong(format!("option \"{word}\" has the value \"{value}\"; accepted: {accepted}")))
+    Err(wrong(format_args!("option \"{word}\" has the value \"{value}\"; accepted: {accepted}")))
 }
 
 fn set_text(options: &mut Options, word: &str, value: &str) {

@@ -71,16 +71,18 @@ struct Scratch {
 }
 
 impl Scratch {
+    #[inline(never)]
     fn new(path: &[u8]) -> Result<Scratch, Errno> {
         let (dir, _) = split(path);
-        let mut free = (0..SCRATCH_MAX).filter_map(|_| {
-            let name = [dir, format!(".fd3-{}", process::seed()).as_bytes()].concat();
-            match make(CWD, &name) {
-                Err(rustix::io::Errno::EXIST) => None,
-                made => Some(made.map(|()| name)),
+        let (mut name, mut made) = (Vec::new(), Err(rustix::io::Errno::EXIST));
+        for _ in 0..SCRATCH_MAX {
+            name = [dir, format!(".fd3-{}", process::seed()).as_bytes()].concat();
+            made = make(CWD, &name);
+            if made != Err(rustix::io::Errno::EXIST) {
+                break;
             }
-        });
-        let name = free.next().unwrap_or(Err(rustix::io::Errno::EXIST))?;
+        }
+        made?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = c_path(&name).and_then(|name| open(&*name, flags, Mode::empty()));
         let root = root.inspect_err(|_| {
