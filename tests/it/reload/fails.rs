@@ -154,3 +154,30 @@ fn a_new_worker_that_is_killed_in_the_overlap_is_a_failure() {
         assert_eq!(fd3.stop(), 0);
     }
 }
+
+#[test]
+fn slots_that_had_their_turn_keep_the_new_worker() {
+    let app = App::new(&format!("[ $FD3_SLOT-$FD3_GENERATION != 1-2 ] || exit 1\n{}", server()));
+    let words = ["-w", "3", "--ready", "notify", "--overlap", "10ms", "--surge", "1"];
+    let mut fd3 = app.run(&[&words[..], &["-l", "127.0.0.1:0", "--backoff", "1ms..1ms"]].concat());
+    fd3.ready(3);
+    fd3.signal(HUP);
+    let line = fd3.line(ROLLED_BACK);
+    assert!(line.contains("why=\"slot 1: worker ") && line.contains("status 1 after "), "{line}");
+    fd3.nth_line("worker exited slot=0", 0);
+    only_these_are_left(&fd3, &[1, 2, 3].map(|n| fd3.worker(n)));
+    // Each is replaced by its like.
+    for (victim, slot, generation) in [(3, "0", "2"), (1, "1", "1"), (2, "2", "1")] {
+        let started = fd3.count("worker started");
+        kill(fd3.worker(victim), libc::SIGKILL);
+        let line = fd3.nth_line("worker started", started);
+        assert_eq!(
+            field(&line, "slot") + &field(&line, "generation"),
+            format!("{slot}{generation}")
+        );
+    }
+    // And the next reload is of all of them.
+    fd3.signal(HUP);
+    assert_eq!(field(&fd3.line(RELOADED), "generation"), "3");
+    assert_eq!((fd3.stop(), fd3.count("generation=3")), (0, 5), "{}", fd3.log());
+}

@@ -160,6 +160,41 @@ fn an_old_worker_that_crashes_during_a_reload_is_replaced_by_its_like() {
     }
 }
 
+/// Until the last of them is ready the old generation has every seat.
+#[test]
+fn a_whole_generation_takes_over_together() {
+    let app = App::new("");
+    let gate = Gate::closed(&app.folder);
+    app.install(&format!("[ $FD3_SLOT-$FD3_GENERATION != 1-2 ] || {}\n{}", gate.wait, server()));
+    let words = ["-w", "2", "--ready", "notify", "--overlap", "0ms", "--backoff", "1ms..1ms"];
+    let mut fd3 = app.run(&[&words[..], &["-l", "127.0.0.1:0"]].concat());
+    fd3.ready(2);
+    fd3.signal(HUP);
+    fd3.ready(3);
+    kill(fd3.worker(0), libc::SIGKILL);
+    assert_eq!(slot_and_generation(&fd3, 4), ("0".into(), "1".into()), "{}", fd3.log());
+    fd3.ready(4);
+    gate.open();
+    fd3.line(RELOADED);
+    only_these_are_left(&fd3, &[2, 3].map(|n| fd3.worker(n)));
+    assert_eq!((fd3.stop(), fd3.count("worker started")), (0, 5), "{}", fd3.log());
+}
+
+#[test]
+fn a_reload_mends_a_service_that_crashes_and_waits() {
+    for surge in ["all", "1", "0"] {
+        let app = App::new("kill -HUP $PPID\nexit 1");
+        let words = ["-w", "2", "--ready", "signal", "--overlap", "10ms", "--surge", surge];
+        let mut fd3 = app.run(&[&words[..], &["--backoff", "1h..1h"]].concat());
+        fd3.nth_line("restart-in=", 1);
+        app.install("kill -HUP $PPID\nexec sleep 1000");
+        fd3.signal(HUP);
+        fd3.line(RELOADED);
+        only_these_are_left(&fd3, &[2, 3].map(|n| fd3.worker(n)));
+        assert_eq!((fd3.stop(), fd3.count("worker started")), (0, 4), "{}", fd3.log());
+    }
+}
+
 /// COMMAND's file is the one that has its name by then; what it is told is what its generation is told.
 #[test]
 fn after_a_rollback_a_crash_is_mended_from_the_old_generation() {
