@@ -162,7 +162,7 @@ fn slots_that_had_their_turn_keep_the_new_worker() {
     let mut fd3 = app.run(&[&words[..], &["-l", "127.0.0.1:0", "--backoff", "1ms..1ms"]].concat());
     fd3.ready(3);
     fd3.signal(HUP);
-    let line = fd3.line(ROLLED_BACK);
+    let line = fd3.line("reload ended, slots that had no turn keep their workers replaced=1");
     assert!(line.contains("why=\"slot 1: worker ") && line.contains("status 1 after "), "{line}");
     fd3.nth_line("worker exited slot=0", 0);
     only_these_are_left(&fd3, &[1, 2, 3].map(|n| fd3.worker(n)));
