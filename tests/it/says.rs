@@ -98,3 +98,35 @@ signal.signal(signal.SIGTERM, drain); say(b'READY=1'); stay()";
     assert_eq!(fd3.stop(), 0);
     fd3.line("worker did not stop in time, killed");
 }
+
+/// One at a time, and as a reload does it: the next one is ready before the old one goes.
+#[test]
+fn one_that_is_too_old_is_replaced() {
+    let words = ["-w", "2", "--ready", "notify", "--max-age", "300ms", "--overlap", "10ms"];
+    let mut fd3 = start(&words, "say(b'READY=1'); stay()");
+    let ready = fd3.line("worker ready");
+    assert!(field(&ready, "renewed-in").ends_with("ms"), "{ready}");
+    fd3.nth_line("worker renewed", 3);
+    assert_eq!(fd3.count("reloading"), 0, "{}", fd3.log());
+    assert_eq!(fd3.stop(), 0);
+    let log = fd3.log();
+    let begun = log.lines().position(|line| line.contains("renewing an old worker"));
+    let left = log.lines().position(|line| line.contains("worker exited"));
+    assert!(begun < left, "{log}");
+}
+
+/// Asked for, and so no crash, however often.
+#[test]
+fn a_slot_that_comes_and_goes_is_no_crash() {
+    let mut fd3 = start(&["-w", "2", "--ready", "0ms"], "stay()");
+    fd3.ready(2);
+    for round in 0..8 {
+        fd3.signal(libc::SIGTTOU);
+        fd3.nth_line("scaled workers=1", round);
+        fd3.signal(libc::SIGTTIN);
+        fd3.ready(3 + round);
+    }
+    // Eight counted ones would be more than the limit.
+    assert_eq!(fd3.count("giving up"), 0, "{}", fd3.log());
+    assert_eq!(fd3.stop(), 0);
+}
