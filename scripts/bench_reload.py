@@ -7,6 +7,7 @@ peers, Debian's libserver-starter-perl, PyPI's circus and gunicorn.
 
 import contextlib
 import os
+import random
 import select
 import signal
 import socket
@@ -62,25 +63,33 @@ for line in sys.stdin:
     how = {"name": "web", "graceful": True, "waiting": True, "sequential": line.strip() == "sequential"}
     print(client.send_message("reload", **how)["status"], flush=True)
 """
-# New generations that fail: what each is, its script, how it is configured, and what the log says.
+# New generations that fail: what each is, its script, how it is configured, and what the log and whoever asked
+# are told.
 BAD = [
-    ("crashes at once", "kill -SEGV $$", "ready notify", "rolled back"),
-    ("exits with 0", "exit 0", "ready notify", "rolled back"),
-    ("ends after 1.5 s, ready by then", "sleep 1.5; exit 1", "ready 500ms\noverlap 2s", "rolled back"),
-    ("is never ready", "exec sleep 1000", "ready notify\nstart-timeout 300ms", "rolled back"),
+    ("crashes at once", "kill -SEGV $$", "ready notify", "rolled back", "was killed by SIGSEGV"),
+    ("exits with 0", "exit 0", "ready notify", "rolled back", "exited with status 0"),
+    (
+        "ends after 1.5 s, ready by then",
+        "sleep 1.5; exit 1",
+        "ready 500ms\noverlap 2s",
+        "rolled back",
+        "exited with status 1",
+    ),
+    ("is never ready", "exec sleep 1000", "ready notify\nstart-timeout 300ms", "rolled back", "was not ready"),
     (
         "hangs, deaf to TERM",
         "trap '' TERM; while :; do sleep 1000; done",
-        "ready notify\nstart-timeout 300ms\ndrain-timeout 200ms",
+        "ready notify\nstart-timeout 300ms\nstop-timeout 200ms",
         "rolled back",
+        "was not ready",
     ),
-    ("is missing", None, "ready notify", "refused"),
+    ("is missing", None, "ready notify", "refused", "no such file or directory"),
 ]
 
 
 def measure(bench):
     failed = []
-    for part in [times, modes, failures, real_worker, server_starter, circus]:
+    for part in [times, modes, kills, failures, real_worker, server_starter, circus]:
         try:
             part(bench)
         except CannotMeasure as reason:
@@ -144,7 +153,8 @@ class Clients:
             self.child.stdin.write(b"\n")
             self.child.stdin.flush()
             counts = self.read()
-            if counts["answers"] >= answers:
+            self.answers = counts["answers"]
+            if self.answers >= answers:
                 return
             if time.monotonic() > deadline:
                 raise CannotMeasure(f"the answers do not come: {counts}")
@@ -152,7 +162,9 @@ class Clients:
 
     def end(self):
         self.child.stdin.close()
-        return self.read()
+        counts = self.read()
+        self.failed = [list(map(int, line.split())) for line in self.child.stdout]
+        return counts
 
 
 def connections_per_second():
@@ -191,7 +203,7 @@ def free_port():
 @contextlib.contextmanager
 def fd3_with(bench, words, workers=WORKERS):
     """fd3 with so many workers, all of them ready."""
-    command = [bench.fd3("static"), "run", *OPTIONS, "-w", str(workers), *words]
+    command = [bench.fd3("whole"), "run", *OPTIONS, "-w", str(workers), *words]
     with Running(command, stderr=subprocess.PIPE) as running:
         yield Fd3(running, workers)
 
@@ -219,6 +231,61 @@ class Fd3:
         for _ in range(self.workers - gone):
             self.log.wait_for("worker exited")
         return (over - begin) * 1000, (time.monotonic() - begin) * 1000
+
+
+    def refused_reload(self, bench):
+        """What `fd3 reload` says, which must not be done."""
+        asks = [bench.fd3("whole"), "reload", "--pid", str(self.running.pid)]
+        done = subprocess.run(asks, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 1:
+            raise CannotMeasure(f"fd3 reload: status {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stderr.strip()
+
+
+class Kill:
+    """The end of a worker, and whose connections it had: only those may fail."""
+
+    def __init__(self, pid, port):
+        # While it does nothing, as it could accept another one before it dies.
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: is_stopped(pid), "a stopped worker")
+        self.stopped = time.monotonic_ns()
+        own = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+        self.accepted, self.queued = set(), 0
+        for inode, state, client in connections(port):
+            if f"socket:[{inode}]" in own and state != LISTENS:
+                self.accepted.add(client)
+            self.queued += inode == "0" and state == ESTABLISHED
+        self.connections = len(self.accepted)
+        os.kill(pid, signal.SIGKILL)
+
+    def explains(self, port, born, ended):
+        if born < self.stopped <= ended and port in self.accepted:
+            self.accepted.remove(port)
+            return True
+        return False
+
+
+# In /proc/net/tcp.
+ESTABLISHED, LISTENS = "01", "0A"
+
+
+def is_stopped(pid):
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat") as file:
+            if file.read().rsplit(") ", 1)[1][0] != "T":
+                return False
+    return True
+
+
+def connections(port):
+    """Of this server: inode (0: nobody has accepted it, or nobody has it any more), state, port of the client."""
+    with open("/proc/net/tcp") as file:
+        next(file)
+        for line in file:
+            fields = line.split()
+            if int(fields[1].split(":")[1], 16) == port:
+                yield fields[9], fields[3], int(fields[2].split(":")[1], 16)
 
 
 def under_load(bench, name, port, reload, answers):
@@ -271,6 +338,32 @@ def modes(bench):
     row(f"fd3, all modes: failed of {requests}", str(failed), *(() if bench.quick else goal))
 
 
+def kills(bench):
+    rounds = 10 if bench.quick else 100
+    chance = random.Random(1)
+    # Where there is but one worker all others wait for its replacement.
+    for workers in [WORKERS, 1]:
+        words = ["--ready", "notify", "--respawn-limit", "none", "--", http_server(bench)]
+        with fd3_with(bench, words, workers) as fd3, Clients(bench, fd3.port) as clients:
+            done = []
+            for _ in range(rounds):
+                clients.wait_for(0)
+                time.sleep(chance.uniform(0, 0.1))
+                done.append(Kill(int(chance.choice(fd3.running.children())), fd3.port))
+                fd3.log.wait_for("worker ready")
+            clients.wait_for(clients.answers + 1000)
+            counts = clients.end()
+        others = [one for one in clients.failed if not any(kill.explains(*one[1:]) for kill in done)]
+        row(f"fd3, {rounds} times kill -9 of {workers}: requests", f"{counts['answers']}")
+        row("  connections that the killed had accepted", f"{sum(kill.connections for kill in done)}")
+        row("  requests lost on these", f"{len(clients.failed) - len(others)}")
+        row("  lost on any other", f"{len(others)}", "0", not others)
+        row("  in the queue when one was killed", f"{sum(kill.queued for kill in done)}", "answered", not others)
+        row("  the slowest answer", f"{counts['slowest']} ms")
+        for count, port, born, ended in others[:10]:
+            print(f"  {COUNTS[count]}: port {port}, from {born} to {ended}")
+
+
 def failures(bench):
     rounds = 2 if bench.quick else 20
     app, config = (os.path.join(bench.folder.name, name) for name in ["app", "config"])
@@ -279,16 +372,19 @@ def failures(bench):
     with fd3_with(bench, ["--config", config, "--", app]) as fd3:
         old = sorted(fd3.running.children())
         with Clients(bench, fd3.port) as clients:
-            for what, script, options, says in BAD:
+            for what, script, options, says, reason in BAD:
                 begin = time.monotonic()
                 for _ in range(rounds):
                     install(app, script)
                     write(config, options + "\n")
-                    os.kill(fd3.running.pid, signal.SIGHUP)
+                    told = fd3.refused_reload(bench)
+                    if reason not in told:
+                        raise CannotMeasure(f"whoever asked was told: {told}")
                     fd3.log.wait_for(says)
                     until(lambda: sorted(fd3.running.children()) == old, "only the old workers")
                 took = (time.monotonic() - begin) / rounds * 1000
-                row(f"new one {what}", f"{rounds} {says}", "the old PIDs stay", True)
+                row(f"new one {what}", f"{rounds} {says}", "status 1, the old PIDs stay", True)
+                print(f"  who asked is told: {told}")
                 row("  until it was gone, mean", f"{took:.0f} ms")
             tell("all of these: requests", clients.end())
 

@@ -3,7 +3,9 @@
    load PORT KEEP ONCE KEEP_RATE ONCE_RATE KEEP_PATH ONCE_PATH
        KEEP clients use their connection for one request after the other, ONCE clients make a connection for
        each one; each kind makes at most so many requests a second. For each line on stdin it prints the
-       counts so far; at stdin's end it waits for the requests under way, and prints the last counts.
+       counts so far; at stdin's end it waits for the requests under way, and prints the last counts, then
+       a line for each one that was not answered on its connection: which count it went to (answers is 0),
+       the connection's port over here, when it was made, and when it failed (CLOCK_MONOTONIC, nanoseconds).
 
    The counts are
      answers   whole ones, with status 200
@@ -23,18 +25,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 4096, ANSWER_MAX = 4096, EVENTS = 256, BURST_PARTS = 100 };
-static const int64_t SECOND = 1000000000, PATIENCE = 15000000000;
+#include "measure.h"
+
+enum { CLIENTS_MAX = 4096, ANSWER_MAX = 4096, EVENTS = 256, BURST_PARTS = 100, FAILURES_MAX = 65536 };
+static const int64_t PATIENCE = 15000000000;
 
 struct counts {
     long answers, refused, reset, cut, late, bad, crossed, told, closed;
@@ -50,10 +50,16 @@ struct kind {
     int first, count;
 };
 
+struct failure {
+    int count, port;
+    int64_t born, ended;
+};
+
 struct client {
     struct kind *kind;
     enum { WAITING, CONNECTING, READING } state;
-    int fd;
+    int fd, port;
+    int64_t born;
     /* Requests answered on this connection. */
     long served;
     int64_t asked;
@@ -64,19 +70,10 @@ struct client {
 static struct kind kinds[2];
 static struct client *clients;
 static struct counts counts;
+static struct failure failures[FAILURES_MAX];
+static int failed;
 static struct sockaddr_in server;
 static int poller, under_way;
-
-static void fail(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static int64_t now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * SECOND + time.tv_nsec;
-}
 
 static void wait_for_turn(struct client *client) {
     struct kind *kind = client->kind;
@@ -92,9 +89,16 @@ static void drop(struct client *client) {
 
 static void connect_or_ask(struct client *client);
 
+static void count_failure(struct client *client, long *count) {
+    ++*count;
+    if (failed == FAILURES_MAX) fail("too many failures");
+    failures[failed++] = (struct failure){count - &counts.answers, client->port, client->born, now()};
+}
+
 /* The request under way has ended, well or not. */
 static void end(struct client *client, long *count, int keep) {
-    ++*count;
+    if (count == &counts.answers) ++*count;
+    else count_failure(client, count);
     under_way--;
     if (!keep) drop(client);
     wait_for_turn(client);
@@ -102,7 +106,7 @@ static void end(struct client *client, long *count, int keep) {
 
 static void ended_early(struct client *client, int error) {
     if (client->served > 0 && client->used == 0 && (error == 0 || error == ECONNRESET || error == EPIPE)) {
-        counts.crossed++;
+        count_failure(client, &counts.crossed);
         under_way--;
         drop(client);
         connect_or_ask(client);
@@ -125,8 +129,7 @@ static int is_open(struct client *client) {
     ssize_t seen = recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (seen == -1 && errno == EAGAIN) return 1;
     if (seen == 0) counts.closed++;
-    else if (seen > 0) counts.bad++;
-    else counts.reset++;
+    else count_failure(client, seen > 0 ? &counts.bad : &counts.reset);
     drop(client);
     return 0;
 }
@@ -141,8 +144,14 @@ static void connect_or_ask(struct client *client) {
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (client->fd == -1) fail("socket");
     client->state = CONNECTING;
+    client->born = now();
     struct epoll_event event = {EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, {.ptr = client}};
-    if (connect(client->fd, (struct sockaddr *)&server, sizeof server) != 0 && errno != EINPROGRESS)
+    int refused = connect(client->fd, (struct sockaddr *)&server, sizeof server) != 0 && errno != EINPROGRESS;
+    struct sockaddr_in own = {0};
+    socklen_t size = sizeof own;
+    getsockname(client->fd, (struct sockaddr *)&own, &size);
+    client->port = ntohs(own.sin_port);
+    if (refused)
         end(client, &counts.refused, 0);
     else if (epoll_ctl(poller, EPOLL_CTL_ADD, client->fd, &event) != 0)
         fail("epoll_ctl");
@@ -311,5 +320,9 @@ int main(int argc, char **words) {
     }
     run(total);
     print();
+    for (int i = 0; i < failed; i++) {
+        struct failure *one = &failures[i];
+        printf("%d %d %lld %lld\n", one->count, one->port, (long long)one->born, (long long)one->ended);
+    }
     return 0;
 }

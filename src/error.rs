@@ -5,20 +5,18 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 
+use crate::names::{Names, names};
+
 /// An error number of the kernel's (errno(3)).
+///
+/// ```
+/// assert_eq!(fd3::Errno(2).to_string(), "no such file or directory");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Errno(pub i32);
 
-/// Why something failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Why {
-    /// The kernel said no.
-    Errno(Errno),
-    /// We said no, for this reason.
-    Reason(String),
-}
-
 /// Whose failure it is; decides the exit status.
+#[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// The command line is wrong: exit 2.
@@ -32,62 +30,91 @@ pub enum Kind {
 }
 
 /// A failure, ready to be told in one line.
-#[derive(Clone, PartialEq, Eq, Debug)]
+///
+/// ```
+/// let error = fd3::inherit::bind_or_inherit("192.0.2.1:80").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot bind 192.0.2.1:80: address not available on this machine"
+/// );
+/// assert_eq!(error.errno(), Some(fd3::Errno(99)));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Facts>);
 
 /// Behind a pointer: errors are rare and are handed up through many functions, each of which moves as many
 /// bytes as there are (10 KiB of code in all).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 struct Facts {
     kind: Kind,
     doing: &'static str,
     what: String,
-    why: Why,
+    /// Where it was the kernel who refused.
+    errno: Option<Errno>,
+    why: String,
 }
 
 impl Error {
     /// `cannot <doing> <what>: <the kernel's word>`.
+    #[doc(hidden)]
     pub fn system(doing: &'static str, what: impl fmt::Display, errno: impl Into<Errno>) -> Error {
-        Error::new(Kind::Own, doing, &what, Why::Errno(errno.into()))
+        let errno = errno.into();
+        Error::new(Kind::Own, doing, &what, Some(errno), &errno)
     }
 
     /// `cannot <doing> <what>: <reason>`.
+    #[doc(hidden)]
     pub fn refused(doing: &'static str, what: impl fmt::Display, why: impl fmt::Display) -> Error {
-        Error::new(Kind::Own, doing, &what, Why::Reason(text(&why)))
+        Error::new(Kind::Own, doing, &what, None, &why)
     }
 
     /// `<what>: <wrong>`: a word of the command line that cannot be taken. `wrong` also tells what
     /// is accepted.
+    #[doc(hidden)]
     pub fn usage(what: impl fmt::Display, wrong: impl fmt::Display) -> Error {
-        Error::new(Kind::Usage, "", &what, Why::Reason(text(&wrong)))
+        Error::new(Kind::Usage, "", &what, None, &wrong)
     }
 
     /// One function for every type, as the messages are many and the program is to be small.
     #[inline(never)]
-    fn new(kind: Kind, doing: &'static str, what: &dyn fmt::Display, why: Why) -> Error {
-        Error(Box::new(Facts { kind, doing, what: text(what), why }))
+    fn new(
+        kind: Kind,
+        doing: &'static str,
+        what: &dyn fmt::Display,
+        errno: Option<Errno>,
+        why: &dyn fmt::Display,
+    ) -> Error {
+        let (what, why) = (what.to_string(), why.to_string());
+        Error(Box::new(Facts { kind, doing, what, errno, why }))
     }
 
     /// The same error, blamed on COMMAND or the like.
+    #[doc(hidden)]
     pub fn of_kind(mut self, kind: Kind) -> Error {
         self.0.kind = kind;
         self
     }
 
     /// Whose failure it is.
+    #[doc(hidden)]
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
     /// The kernel's error number, where it was the kernel who refused.
+    ///
+    /// ```
+    /// # let error = fd3::inherit::bind_or_inherit("192.0.2.1:80").unwrap_err();
+    /// if error.errno() == Some(fd3::Errno(98)) {
+    ///     println!("somebody else has the address");
+    /// }
+    /// ```
     pub fn errno(&self) -> Option<Errno> {
-        match self.0.why {
-            Why::Errno(errno) => Some(errno),
-            Why::Reason(_) => None,
-        }
+        self.0.errno
     }
 
     /// The exit status that goes with it.
+    #[doc(hidden)]
     pub fn exit_status(&self) -> u8 {
         match self.0.kind {
             Kind::Usage => 2,
@@ -96,12 +123,6 @@ impl Error {
             Kind::NotFound => 127,
         }
     }
-}
-
-/// As above.
-#[inline(never)]
-fn text(words: &dyn fmt::Display) -> String {
-    words.to_string()
 }
 
 impl fmt::Display for Error {
@@ -113,11 +134,7 @@ impl fmt::Display for Error {
         let blank = matches!(self.0.kind, Kind::NotExecutable | Kind::NotFound)
             && self.0.what.bytes().any(|byte| byte.is_ascii_whitespace());
         let quote = if blank { "\"" } else { "" };
-        write!(f, "{quote}{}{quote}: ", Short(&self.0.what))?;
-        match &self.0.why {
-            Why::Errno(errno) => errno.fmt(f),
-            Why::Reason(reason) => Short(reason).fmt(f),
-        }?;
+        write!(f, "{quote}{}{quote}: {}", Short(&self.0.what), Short(&self.0.why))?;
         if blank && self.0.kind == Kind::NotFound { f.write_str(HINT) } else { Ok(()) }
     }
 }
@@ -145,64 +162,74 @@ impl fmt::Display for Short<'_> {
     }
 }
 
+/// What `main` shows of an error that it returns.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl core::error::Error for Error {}
 
-/// The names of the errors that a supervisor meets (errno(3)).
-const NAMES: &[(i32, &str)] = &[
-    (libc::EPERM, "operation not permitted"),
-    (libc::ENOENT, "no such file or directory"),
-    (libc::ESRCH, "no such process"),
-    (libc::EINTR, "interrupted"),
-    (libc::EIO, "input/output error"),
-    (libc::ENXIO, "no such device or address"),
-    (libc::E2BIG, "argument list too long"),
-    (libc::ENOEXEC, "exec format error"),
-    (libc::EBADF, "not an open descriptor"),
-    (libc::ECHILD, "no child processes"),
-    (libc::EAGAIN, "resource temporarily unavailable"),
-    (libc::ENOMEM, "out of memory"),
-    (libc::EACCES, "permission denied"),
-    (libc::EFAULT, "bad address"),
-    (libc::EBUSY, "device or resource busy"),
-    (libc::EEXIST, "file exists"),
-    (libc::ENODEV, "no such device"),
-    (libc::ENOTDIR, "not a directory"),
-    (libc::EISDIR, "is a directory"),
-    (libc::EINVAL, "invalid argument"),
-    (libc::ENFILE, "too many open files in the system"),
-    (libc::EMFILE, "too many open files"),
-    (libc::ENOTTY, "not a terminal"),
-    (libc::ETXTBSY, "text file busy"),
-    (libc::EFBIG, "file too large"),
-    (libc::ENOSPC, "no space left on device"),
-    (libc::EROFS, "read-only file system"),
-    (libc::EMLINK, "too many links"),
-    (libc::EPIPE, "broken pipe"),
-    (libc::ENAMETOOLONG, "file name too long"),
-    (libc::ENOSYS, "not implemented by this kernel"),
-    (libc::ELOOP, "too many symbolic links"),
-    (libc::ENOTSOCK, "not a socket"),
-    (libc::EDESTADDRREQ, "destination address required"),
-    (libc::EPROTOTYPE, "wrong protocol type for socket"),
-    (libc::ENOPROTOOPT, "protocol option not available"),
-    (libc::EPROTONOSUPPORT, "protocol not supported"),
-    (libc::EOPNOTSUPP, "operation not supported"),
-    (libc::EAFNOSUPPORT, "address family not supported"),
-    (libc::EADDRINUSE, "address in use"),
-    (libc::EADDRNOTAVAIL, "address not available on this machine"),
-    (libc::ENETDOWN, "network is down"),
-    (libc::ENOBUFS, "no buffer space available"),
-    (libc::ECONNREFUSED, "connection refused"),
-    (libc::ENODATA, "no data, and no writer"),
-    (libc::ETIMEDOUT, "timed out"),
-    (libc::ELIBBAD, "corrupted shared library"),
-    (libc::EDQUOT, "disk quota exceeded"),
-];
+/// The errors that a supervisor meets (errno(3)).
+const NAMES: Names = names! {
+    EPERM "operation not permitted"
+    ENOENT "no such file or directory"
+    ESRCH "no such process"
+    EINTR "interrupted"
+    EIO "input/output error"
+    ENXIO "no such device or address"
+    E2BIG "argument list too long"
+    ENOEXEC "exec format error"
+    EBADF "not an open descriptor"
+    ECHILD "no child processes"
+    EAGAIN "resource temporarily unavailable"
+    ENOMEM "out of memory"
+    EACCES "permission denied"
+    EFAULT "bad address"
+    EBUSY "device or resource busy"
+    EEXIST "file exists"
+    ENODEV "no such device"
+    ENOTDIR "not a directory"
+    EISDIR "is a directory"
+    EINVAL "invalid argument"
+    ENFILE "too many open files in the system"
+    EMFILE "too many open files"
+    ENOTTY "not a terminal"
+    ETXTBSY "text file busy"
+    EFBIG "file too large"
+    ENOSPC "no space left on device"
+    EROFS "read-only file system"
+    EMLINK "too many links"
+    EPIPE "broken pipe"
+    ENAMETOOLONG "file name too long"
+    ENOSYS "not implemented by this kernel"
+    ELOOP "too many symbolic links"
+    ENOTSOCK "not a socket"
+    EDESTADDRREQ "destination address required"
+    EPROTOTYPE "wrong protocol type for socket"
+    ENOPROTOOPT "protocol option not available"
+    EPROTONOSUPPORT "protocol not supported"
+    EOPNOTSUPP "operation not supported"
+    EAFNOSUPPORT "address family not supported"
+    EADDRINUSE "address in use"
+    EADDRNOTAVAIL "address not available on this machine"
+    ENETDOWN "network is down"
+    ENETUNREACH "network is unreachable"
+    ECONNRESET "connection reset by the other end"
+    ENOBUFS "no buffer space available"
+    ECONNREFUSED "connection refused"
+    EHOSTUNREACH "no route to host"
+    ENODATA "no data, and no writer"
+    ETIMEDOUT "timed out"
+    ELIBBAD "corrupted shared library"
+    EDQUOT "disk quota exceeded"
+};
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(number, _)| *number == self.0) {
-            Some((_, name)) => f.write_str(name),
+        match NAMES.name(self.0) {
+            Some(name) => f.write_str(name),
             None => write!(f, "errno {}", self.0),
         }
     }

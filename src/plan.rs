@@ -3,17 +3,22 @@
 
 use alloc::boxed::Box;
 use alloc::ffi::CString;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use crate::protocol::activation::Protocols;
 use crate::protocol::address::Listen;
 use crate::protocol::env_file::Environment;
+use crate::protocol::limit::Limit;
+use crate::protocol::passwd::Id;
 use crate::units::{Millis, Signal};
 
 /// Workers that one fd3 looks after at the most.
 pub const WORKERS_MAX: u32 = 10_000;
 /// Listeners that one fd3 holds at the most.
 pub const LISTENERS_MAX: usize = 256;
+/// What `--fd-store` takes at the most.
+pub const FD_STORE_MAX: u32 = 4_096;
 /// Restarts that `--respawn-limit` can count at the most.
 pub const RESPAWN_COUNT_MAX: u32 = 1_000;
 /// Signals are numbered 1 to 64 (127 on MIPS).
@@ -23,12 +28,45 @@ pub const SIGNALS: usize =
 /// One `fd3 run`, whole.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Rc<Listen>>,
     pub workers: Workers,
     pub rules: Rules,
     pub launch: Launch,
     pub log: LogPlan,
     pub control: Control,
+    /// Where metrics are told.
+    pub metrics: Option<Box<Listen>>,
+    pub files: Files,
+    /// Descriptors above 2 that are fd3's own already, and no inheritance to be closed.
+    pub own: Vec<i32>,
+    /// Descriptors that each slot's workers may leave with fd3.
+    pub fd_store: u32,
+}
+
+/// Files that tell who runs.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Files {
+    pub pid: Option<CString>,
+    pub status: Option<CString>,
+    pub patience: Patience,
+    pub counts: Counts,
+}
+
+/// Whether another process's PID file is waited for until that process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Patience {
+    #[default]
+    None,
+    Some,
+}
+
+/// By which number the status file calls a worker.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Counts {
+    #[default]
+    Generations,
+    /// Server::Starter's generations: each start is one.
+    Starts,
 }
 
 /// Where orders are heard.
@@ -52,6 +90,7 @@ pub enum Workers {
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub readiness: Readiness,
+    pub start: Start,
     pub restart: Restart,
     pub backoff: Backoff,
     pub respawn_limit: Option<RespawnLimit>,
@@ -66,7 +105,26 @@ pub struct Rules {
     pub max_age: Option<Millis>,
     /// A ready worker that says nothing for so long hangs.
     pub watchdog: Option<Millis>,
+    pub ways: Ways,
     pub reactions: Reactions,
+}
+
+/// Whose ways fd3 has with what fails, and with who was replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ways {
+    Own,
+    /// Server::Starter's. A start that fails is tried again for ever, `backoff.min` after the one before: no
+    /// reload is rolled back, and nobody gives up. Workers that were replaced hold up no other reload, what
+    /// a worker leaves behind is left alone, and its signals are orders like everybody's. An age that
+    /// has come has all reloaded, once nobody is on the way out, or at twice that age.
+    Starter,
+}
+
+impl Rules {
+    /// Where the program is built without Server::Starter's command line, nobody can ask for its ways.
+    pub fn ways(&self) -> Ways {
+        if cfg!(feature = "starter") { self.ways } else { Ways::Own }
+    }
 }
 
 /// When a starting worker counts as ready.
@@ -89,6 +147,14 @@ pub enum Surge {
     AtMost(u32),
 }
 
+/// When a slot without a worker gets one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    AtOnce,
+    /// When a connection waits.
+    OnDemand,
+}
+
 /// Which exits that nobody asked for are followed by a restart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Restart {
@@ -102,6 +168,13 @@ pub enum Restart {
 pub struct Backoff {
     pub min: Millis,
     pub max: Millis,
+}
+
+impl Backoff {
+    /// What is left of the shortest wait this long after a start.
+    pub fn rest_of_min(self, since: Millis) -> Millis {
+        Millis(self.min.0.saturating_sub(since.0))
+    }
 }
 
 /// More than `count` restarts of one slot within `window`: fd3 gives up.
@@ -121,6 +194,8 @@ pub enum Reaction {
     /// Stop without a time limit.
     Drain,
     StopNow,
+    /// Stop without a time limit, and tell every worker by this signal, whatever it was told before.
+    StopBy(Signal),
     Up,
     Down,
     Ignore,
@@ -168,8 +243,7 @@ impl Reactions {
 pub struct Launch {
     /// The program and its arguments; never empty.
     pub command: Vec<CString>,
-    /// What `--env-file` adds to fd3's own environment.
-    pub environment: Environment,
+    pub settings: Settings,
     pub protocols: Protocols,
     /// `None`: inherited by a single worker, null for several.
     pub stdin: Option<Stdin>,
@@ -177,6 +251,40 @@ pub struct Launch {
     pub watchdog: Option<Millis>,
     /// What a worker gets when fd3 dies.
     pub parent_death: Option<Signal>,
+}
+
+/// What a program is given before it is executed. What is left out is as fd3 has it.
+#[derive(Clone, Default, Debug)]
+pub struct Settings {
+    /// What `--env-file` and `--env` add to fd3's own environment.
+    pub environment: Environment,
+    pub inheritance: Inheritance,
+    pub user: Option<Id>,
+    pub group: Option<Id>,
+    /// Absolute.
+    pub folder: Option<CString>,
+    pub umask: Option<u32>,
+    pub limits: Vec<Limit>,
+    pub nice: Option<i32>,
+    /// Capabilities that it never has again, one bit each.
+    pub dropped: u64,
+    pub privileges: Privileges,
+}
+
+/// What of fd3's own environment is passed on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Inheritance {
+    #[default]
+    All,
+    Nothing,
+}
+
+/// Whether it may have more rights by executing what gives them (set-user-ID).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Privileges {
+    #[default]
+    AsInherited,
+    NoNew,
 }
 
 /// What a worker finds on fd 0.

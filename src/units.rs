@@ -36,14 +36,15 @@ impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ms, s) = (self.0 % 1000, self.0 / 1000);
         let (m, h) = (s / 60, s / 3600);
-        match self.0 {
-            0..1_000 => write!(f, "{ms}ms"),
-            1_000..60_000 if ms / 100 == 0 => write!(f, "{s}s"),
-            1_000..60_000 => write!(f, "{s}.{}s", ms / 100),
-            60_000..3_600_000 => write!(f, "{m}m{}s", s % 60),
-            3_600_000..86_400_000 => write!(f, "{h}h{}m", m % 60),
-            86_400_000.. => write!(f, "{}d{}h", h / 24, h % 24),
-        }
+        let (most, unit, rest, of_rest) = match self.0 {
+            0..1_000 => return write!(f, "{ms}ms"),
+            1_000..60_000 if ms / 100 == 0 => return write!(f, "{s}s"),
+            1_000..60_000 => (s, ".", ms / 100, "s"),
+            60_000..3_600_000 => (m, "m", s % 60, "s"),
+            3_600_000..86_400_000 => (h, "h", m % 60, "m"),
+            86_400_000.. => (h / 24, "d", h % 24, "h"),
+        };
+        write!(f, "{most}{unit}{rest}{of_rest}")
     }
 }
 
@@ -74,6 +75,10 @@ impl fmt::Display for SlotId {
 /// Somebody who asked for something and waits for the answer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Asker(pub u64);
+
+/// A COMMAND that somebody wants to be started from now on; whoever asks for it keeps its words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommandId(pub u64);
 
 /// All workers started by the same load; counts from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

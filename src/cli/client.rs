@@ -1,100 +1,98 @@
-//! Talks to a running fd3: finds it, asks, shows what it answers.
+//! Talks to a running fd3: finds it, asks, and hears what it answers.
 
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fd::{AsFd, OwnedFd};
 
-use super::typed::{Given, Typed, command_line};
-use super::{fail, nothing_after, options, show, show_help};
+use super::typed::{Given, Typed};
 use crate::error::{Errno, Error};
-use crate::plan::LogFormat;
 use crate::protocol::address::{self, Address, UnixKind, UnixName};
 use crate::protocol::control::{self, Verdict};
-use crate::protocol::joined;
+use crate::protocol::{joined, whole};
 use crate::sys::socket::Name;
-use crate::sys::{file, process, signal, stream};
+use crate::sys::{file, process, stream};
 use crate::units::Pid;
 
 /// It was found, and did not do it.
-const NOT_DONE: u8 = 1;
-const USAGE: u8 = 2;
+pub(super) const NOT_DONE: u8 = 1;
+pub(super) const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 
 /// /proc/net/unix is longer only where it is no such thing.
 const TABLE_MAX: usize = 64 << 20;
-/// The longest line of an answer; whoever sends a longer one is no fd3.
-const ANSWER_MAX: usize = 64 << 10;
+/// The longest line of an answer, which is JSON; whoever sends a longer one is no fd3.
+const LINE_MAX: usize = 64 << 20;
 
 /// Why it ends, with the exit status that says so.
-type Ended = (u8, Error);
+pub(super) type Ended = (u8, Error);
 
-/// `fd3 reload`.
-#[inline(never)]
-pub(super) fn reload(words: Vec<OsString>) -> Result<u8, Error> {
-    let typed = command_line("reload", options::RELOAD, words)?;
-    if typed.get("help").is_some() {
-        return show_help(&["reload".into()]);
-    }
-    nothing_after("reload", &typed.command)?;
-    // There is nothing to clean up: whoever waits may be ended by any signal.
-    signal::unblock_all_but_pipe();
-    let request = match typed.get("no-wait") {
-        Some(_) => "reload --no-wait\n",
-        None => "reload\n",
-    };
-    match find(&typed).and_then(|fd3| ask("reload", &fd3, request)) {
-        Ok(()) => Ok(0),
-        Err((status, error)) => {
-            fail(&error, LogFormat::Text);
-            Ok(status)
-        }
-    }
+/// How much of an answer a line is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    Part,
+    Whole,
 }
 
-/// Asks, and shows what is answered.
+/// Asks for something at the fd3 that is meant, and returns the last line, and the connection. `tell` gets the lines
+/// before it, and says of each whether it was all there is to come.
 #[inline(never)]
-fn ask(verb: &str, fd3: &OwnedFd, request: &str) -> Result<(), Ended> {
-    // Who hangs up on us has said why before.
-    let _ = stream::send(fd3, request.as_bytes());
+pub(super) fn ask(
+    verb: &str,
+    typed: &Typed,
+    request: &str,
+    tell: &mut dyn FnMut(&str) -> Answer,
+) -> Result<(String, OwnedFd), Ended> {
+    let fd3 = find(verb, typed)?;
+    match stream::send_all(&fd3, request.as_bytes()) {
+        // Who hangs up on us has said why before.
+        Ok(()) | Err(Errno(libc::EPIPE | libc::ECONNRESET)) => {}
+        Err(errno) => return Err((NOT_DONE, Error::system("ask", "fd3", errno))),
+    }
     let (mut heard, mut room) = (Vec::new(), [0; 4096]);
     loop {
-        while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
-            let rest = heard.split_off(end + 1);
-            let line = core::mem::replace(&mut heard, rest);
-            let line = String::from_utf8_lossy(&line);
-            // It may be another than fd3 who answers.
-            if let Some(end) = answered(verb, &control::one_line(line.trim_ascii_end())) {
-                return end;
-            }
-        }
-        match stream::receive(fd3, &mut room) {
-            Ok(count @ 1..) if heard.len() <= ANSWER_MAX => {
+        let known = heard.len();
+        match stream::receive(&fd3, &mut room) {
+            Ok(count @ 1..) if known <= LINE_MAX => {
                 heard.extend_from_slice(room.get(..count).unwrap_or_default());
             }
             Ok(_) | Err(_) => {
                 return Err((NOT_DONE, Error::usage(verb, "fd3 ended without an answer")));
             }
         }
+        let mut new = known;
+        while let Some(end) = heard.iter().skip(new).position(|byte| *byte == b'\n') {
+            let rest = heard.split_off(new + end + 1);
+            let line = core::mem::replace(&mut heard, rest);
+            new = 0;
+            let line = String::from_utf8_lossy(&line);
+            // It may be another than fd3 who answers.
+            let line = control::one_line(line.trim_ascii_end());
+            match control::verdict(&line) {
+                Some((verdict, text)) => {
+                    return answered(verb, verdict, text, &line).map(|line| (line, fd3));
+                }
+                None if tell(&line) == Answer::Whole => return Ok((line, fd3)),
+                None => {}
+            }
+        }
     }
 }
 
-/// Shows one line; what came of it all, if it is the last one.
+/// Waits for the end of the process that has said that it ends; of PID 1, until nothing else is left to wait for.
+pub(super) fn await_end(fd3: &OwnedFd) {
+    while stream::receive(fd3, &mut [0; 64]).is_ok_and(|count| count > 0) {}
+}
+
+/// The last line: what came of it all.
 #[inline(never)]
-fn answered(verb: &str, line: &str) -> Option<Result<(), Ended>> {
-    let (verdict, text) = control::verdict(line).unzip();
+fn answered(verb: &str, verdict: Verdict, text: &str, line: &str) -> Result<String, Ended> {
     let word = match verdict {
-        None | Some(Verdict::Ok) => {
-            let shown =
-                show(&format!("{line}\n")).map(drop).map_err(|error| (error.exit_status(), error));
-            return if verdict.is_some() || shown.is_err() { Some(shown) } else { None };
-        }
-        Some(Verdict::Failed) => "failed",
-        Some(Verdict::Refused) => "refused",
-        Some(Verdict::Error) => "not asked for",
+        Verdict::Ok => return Ok(line.to_string()),
+        Verdict::Failed => "failed",
+        Verdict::Refused => "refused",
+        Verdict::Error => "not asked for",
     };
-    let error = Error::usage(format_args!("{verb} {word}"), text.unwrap_or_default());
-    Some(Err((NOT_DONE, error)))
+    Err((NOT_DONE, Error::usage(format_args!("{verb} {word}"), text)))
 }
 
 fn usage(error: Error) -> Ended {
@@ -103,11 +101,11 @@ fn usage(error: Error) -> Ended {
 
 /// A connection to the fd3 that is meant.
 #[inline(never)]
-fn find(typed: &Typed) -> Result<OwnedFd, Ended> {
+fn find(verb: &str, typed: &Typed) -> Result<OwnedFd, Ended> {
     match (typed.get("pid"), typed.get("control")) {
         (Some(pid), Some(_)) => Err(usage(pid.wrong("contradicts --control"))),
         (None, Some(given)) => connect(given),
-        (None, None) => the_only(search(None)),
+        (None, None) => the_only(verb, search(None)),
         (Some(given), None) => {
             let pid = pid(given).map_err(usage)?;
             let found = search(Some(pid)).into_iter().next();
@@ -119,9 +117,11 @@ fn find(typed: &Typed) -> Result<OwnedFd, Ended> {
 
 fn pid(given: &Given) -> Result<Pid, Error> {
     let text = given.text()?;
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| digits && *number > 0);
-    number.map(Pid).ok_or_else(|| given.wrong("accepted: the PID of a running fd3"))
+    let number = whole(text.as_bytes(), 10).and_then(|number| i32::try_from(number).ok());
+    number
+        .filter(|number| *number > 0)
+        .map(Pid)
+        .ok_or_else(|| given.wrong("accepted: the PID of a running fd3"))
 }
 
 /// At the address that was given.
@@ -163,28 +163,28 @@ fn search(wanted: Option<Pid>) -> Vec<(Pid, OwnedFd)> {
         let Ok(fd3) = stream::connect(&Name::Abstract(name.into_bytes())) else { continue };
         let Ok(peer) = stream::peer(fd3.as_fd()) else { continue };
         let pid = Pid(peer.pid);
-        if wanted.map_or(pid.0 > 0, |wanted| wanted == pid) {
-            found.push((peer.user, pid, fd3));
-            mine |= peer.user == own;
+        if wanted.map_or(pid.0 <= 0, |wanted| wanted != pid) {
+            continue;
+        }
+        // Beside one of ours others' do not count: they would not answer anybody but root.
+        if own != 0 && !mine && peer.user == own {
+            found.clear();
+        }
+        mine |= peer.user == own;
+        if own == 0 || !mine || peer.user == own {
+            found.push((pid, fd3));
         }
     }
-    // Others' would not answer anybody but root.
-    let mut answering = Vec::new();
-    for (user, pid, fd3) in found {
-        if own == 0 || !mine || user == own {
-            answering.push((pid, fd3));
-        }
-    }
-    answering
+    found
 }
 
 #[inline(never)]
-fn the_only(mut found: Vec<(Pid, OwnedFd)>) -> Result<OwnedFd, Ended> {
+fn the_only(verb: &str, mut found: Vec<(Pid, OwnedFd)>) -> Result<OwnedFd, Ended> {
     match (found.pop(), found.is_empty()) {
         (Some((_, fd3)), true) => Ok(fd3),
         (None, _) => {
             let wrong = "no running fd3 found; one with --control wants the same here";
-            Err((NOT_FOUND, Error::usage("fd3 reload", wrong)))
+            Err((NOT_FOUND, Error::usage(verb, wrong)))
         }
         (Some(last), false) => {
             found.push(last);

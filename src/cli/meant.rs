@@ -1,21 +1,26 @@
 //! What was meant: from what was typed to a valid [`Plan`], or to one line that names the word, says
 //! what is wrong with it and what is accepted.
 
+use alloc::rc::Rc;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
+use super::settings::settings;
 use super::typed::{Given, Typed, c_string};
 use crate::error::Error;
 use crate::plan::{
-    Backoff, Control, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan, RESPAWN_COUNT_MAX,
-    Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Stdin, Surge, WORKERS_MAX,
-    Workers,
+    Backoff, Control, FD_STORE_MAX, Files, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan,
+    RESPAWN_COUNT_MAX, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Start, Stdin,
+    Surge, WORKERS_MAX, Ways, Workers,
 };
+use crate::protocol;
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
-use crate::protocol::address::{self, Listen, Options};
-use crate::protocol::env_file::Environment;
+use crate::protocol::address::{self, Address, Listen, Options, UnixKind};
 use crate::protocol::{duration, joined, signal_name};
 use crate::units::{Millis, Signal};
+
+/// Of the control socket, where it has a path.
+const CONTROL_MODE: u32 = 0o600;
 
 /// `fd3 run`.
 #[inline(never)]
@@ -30,8 +35,26 @@ pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
         rules: rules(typed)?,
         launch: launch(typed, command)?,
         log: log(typed)?,
-        control: or(typed, "control", Control::Automatic, control)?,
+        control: if cfg!(feature = "control") {
+            or(typed, "control", Control::Automatic, control)?
+        } else {
+            Control::Nowhere
+        },
+        metrics: typed.get("metrics").map(metrics).transpose()?,
+        files: files(typed)?,
+        own: Vec::new(),
+        fd_store: or(typed, "fd-store", 0, fd_store)?,
     };
+    if let (Start::OnDemand, Some(given), true) =
+        (plan.rules.start, typed.get("start"), plan.listen.is_empty())
+    {
+        return Err(given.wrong("nobody can ask for a worker without --listen"));
+    }
+    if let (1.., Some(given)) = (plan.fd_store, typed.get("fd-store"))
+        && !plan.launch.protocols.contains(&Protocol::Listen)
+    {
+        return Err(given.wrong("only --protocol listen tells a worker what is stored"));
+    }
     if plan.launch.command.is_empty() {
         let wrong = "missing; accepted: fd3 run [OPTIONS] [--] COMMAND [ARG]...";
         return Err(Error::usage("COMMAND", wrong));
@@ -39,10 +62,29 @@ pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
     Ok(plan)
 }
 
+fn files(typed: &Typed) -> Result<Files, Error> {
+    if !cfg!(feature = "records") {
+        return Ok(Files::default());
+    }
+    Ok(Files {
+        pid: typed.get("pid-file").map(path).transpose()?,
+        status: typed.get("status-file").map(path).transpose()?,
+        ..Files::default()
+    })
+}
+
+fn path(given: &Given) -> Result<CString, Error> {
+    if given.value.is_empty() {
+        return Err(given.wrong("accepted: a path"));
+    }
+    c_string(&given.value)
+}
+
 #[inline(never)]
 fn rules(typed: &Typed) -> Result<Rules, Error> {
     let mut rules = Rules {
         readiness: readiness(typed)?,
+        start: Start::AtOnce,
         restart: Restart::Always,
         backoff: Backoff { min: Millis(100), max: Millis::seconds(30) },
         respawn_limit: Some(RespawnLimit { count: 5, window: Millis::seconds(60) }),
@@ -53,8 +95,10 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
         drain_timeout: Some(Millis::seconds(60)),
         max_age: None,
         watchdog: None,
+        ways: Ways::Own,
         reactions: Reactions::default(),
     };
+    set(typed, "start", &mut rules.start, start)?;
     set(typed, "restart", &mut rules.restart, restart)?;
     set(typed, "backoff", &mut rules.backoff, backoff)?;
     set(typed, "respawn-limit", &mut rules.respawn_limit, respawn_limit)?;
@@ -65,7 +109,7 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
     set(typed, "drain-timeout", &mut rules.drain_timeout, timeout)?;
     set(typed, "max-age", &mut rules.max_age, from_1ms)?;
     set(typed, "watchdog", &mut rules.watchdog, from_1ms)?;
-    reactions(typed, &mut rules.reactions)?;
+    reactions(typed, &mut rules.reactions, ACTIONS)?;
     Ok(rules)
 }
 
@@ -73,7 +117,7 @@ fn rules(typed: &Typed) -> Result<Rules, Error> {
 fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
     let mut launch = Launch {
         command,
-        environment: Environment::default(),
+        settings: settings(typed)?,
         protocols: vec![Protocol::Listen],
         stdin: None,
         watchdog: None,
@@ -86,7 +130,7 @@ fn launch(typed: &Typed, command: Vec<CString>) -> Result<Launch, Error> {
     Ok(launch)
 }
 
-fn log(typed: &Typed) -> Result<LogPlan, Error> {
+pub(super) fn log(typed: &Typed) -> Result<LogPlan, Error> {
     let level = match (typed.get("quiet"), typed.get("verbose")) {
         (Some(quiet), Some(_)) => return Err(quiet.wrong("contradicts --verbose")),
         (Some(_), None) => Level::Error,
@@ -102,7 +146,7 @@ pub(super) fn log_format_of(typed: &Typed) -> LogFormat {
 }
 
 /// The option's value as `read` understands it, or the default.
-fn or<T>(
+pub(super) fn or<T>(
     typed: &Typed,
     long: &str,
     default: T,
@@ -125,7 +169,7 @@ fn set<T>(
 }
 
 #[inline(never)]
-fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
+fn listen(typed: &Typed) -> Result<Vec<Rc<Listen>>, Error> {
     let mut all = Vec::new();
     for given in typed.all("listen") {
         let listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
@@ -134,7 +178,7 @@ fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
                 given.wrong(format_args!("one too many; accepted: {LISTENERS_MAX} listeners"))
             );
         }
-        all.push(listen);
+        all.push(Rc::new(listen));
     }
     Ok(all)
 }
@@ -148,12 +192,28 @@ fn control(given: &Given) -> Result<Control, Error> {
     if !given.value.as_bytes().starts_with(b"unix:") {
         return Err(wrong());
     }
-    let listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+    let mut listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+    // Who else could connect would not be answered.
+    listen.options.mode.get_or_insert(CONTROL_MODE);
     // What else a unix socket takes.
     if let Options { name: None, backlog: None, user: None, group: None, .. } = &listen.options {
         Ok(Control::At(Box::new(listen)))
     } else {
         Err(wrong())
+    }
+}
+
+/// Connections are taken there, and no name is told to anybody.
+fn metrics(given: &Given) -> Result<Box<Listen>, Error> {
+    let listen = address::parse(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+    match (&listen.address, &listen.options.name) {
+        (Address::Tcp { .. } | Address::Unix { kind: UnixKind::Stream, .. }, None) => {
+            Ok(Box::new(listen))
+        }
+        _ => {
+            Err(given
+                .wrong("accepted: an address of tcp or unix, as --listen has it, without name="))
+        }
     }
 }
 
@@ -166,6 +226,11 @@ fn workers(given: &Given) -> Result<Workers, Error> {
             number.map(Workers::Count).ok_or_else(wrong)
         }
     }
+}
+
+fn fd_store(given: &Given) -> Result<u32, Error> {
+    let number = whole(given.text()?).filter(|number| *number <= FD_STORE_MAX);
+    number.ok_or_else(|| given.wrong(format_args!("accepted: 0 to {FD_STORE_MAX}")))
 }
 
 #[inline(never)]
@@ -204,7 +269,20 @@ fn readiness(typed: &Typed) -> Result<Readiness, Error> {
         }
         (Readiness::Alive(span), None) => Ok(Readiness::Alive(span)),
         (Readiness::Notify(_), _) => Ok(Readiness::Notify(start_timeout)),
-        (Readiness::Signal(_), _) => Ok(Readiness::Signal(start_timeout)),
+        (Readiness::Signal(_), _) => match typed.get("user") {
+            Some(user) => {
+                Err(user.wrong("another user cannot signal fd3, as --ready signal wants"))
+            }
+            None => Ok(Readiness::Signal(start_timeout)),
+        },
+    }
+}
+
+fn start(given: &Given) -> Result<Start, Error> {
+    match given.text()? {
+        "at-once" => Ok(Start::AtOnce),
+        "on-demand" => Ok(Start::OnDemand),
+        _ => Err(given.wrong("accepted: at-once, on-demand")),
     }
 }
 
@@ -255,7 +333,7 @@ fn surge(given: &Given) -> Result<Surge, Error> {
     }
 }
 
-fn span(given: &Given) -> Result<Millis, Error> {
+pub(super) fn span(given: &Given) -> Result<Millis, Error> {
     duration::parse(given.text()?)
         .ok_or_else(|| given.wrong(format_args!("accepted: {}", duration::ACCEPTED)))
 }
@@ -268,7 +346,7 @@ fn from_1ms(given: &Given) -> Result<Option<Millis>, Error> {
     }
 }
 
-fn timeout(given: &Given) -> Result<Option<Millis>, Error> {
+pub(super) fn timeout(given: &Given) -> Result<Option<Millis>, Error> {
     match given.text()? {
         "none" => Ok(None),
         text => duration::parse(text)
@@ -282,7 +360,7 @@ fn signal(given: &Given) -> Result<Signal, Error> {
         .ok_or_else(|| given.wrong(format_args!("accepted: {}", signal_name::ACCEPTED)))
 }
 
-fn parent_death(given: &Given) -> Result<Option<Signal>, Error> {
+pub(super) fn parent_death(given: &Given) -> Result<Option<Signal>, Error> {
     match given.text()? {
         "none" => Ok(None),
         text => signal_name::parse(text).map(Some).ok_or_else(|| {
@@ -308,10 +386,10 @@ fn log_format(given: &Given) -> Result<LogFormat, Error> {
 }
 
 #[inline(never)]
-fn reactions(typed: &Typed, table: &mut Reactions) -> Result<(), Error> {
+pub(super) fn reactions(typed: &Typed, table: &mut Reactions, actions: &str) -> Result<(), Error> {
     let mut seen: Vec<Signal> = Vec::new();
     for given in typed.all("on") {
-        let (signal, reaction) = reaction(given)?;
+        let (signal, reaction) = reaction(given, actions)?;
         if seen.contains(&signal) {
             let name = signal_name::name(signal);
             return Err(given.wrong(format_args!("{name} was given an action before")));
@@ -322,14 +400,14 @@ fn reactions(typed: &Typed, table: &mut Reactions) -> Result<(), Error> {
     Ok(())
 }
 
+/// What `--on` of `fd3 run` takes.
+const ACTIONS: &str =
+    "stop, drain, stop-now, ignore, forward, forward:SIGNAL, reload, upgrade, up, down";
+
 #[inline(never)]
-fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
-    let wrong = || {
-        given.wrong(
-            "accepted: SIGNAL=ACTION, where ACTION is one of stop, drain, stop-now, ignore, forward, \
-             forward:SIGNAL, reload, upgrade, up, down",
-        )
-    };
+fn reaction(given: &Given, actions: &str) -> Result<(Signal, Reaction), Error> {
+    let wrong =
+        || given.wrong(format_args!("accepted: SIGNAL=ACTION, where ACTION is one of {actions}"));
     let (signal, action) = given.text()?.split_once('=').ok_or_else(wrong)?;
     let signal = signal_name::parse(signal)
         .ok_or_else(|| given.wrong(format_args!("accepted: {}", signal_name::ACCEPTED)))?;
@@ -337,7 +415,10 @@ fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
         let name = signal_name::name(signal);
         return Err(given.wrong(format_args!("{name} cannot be given another action")));
     }
+    let mut all = actions.split(',').map(|known| known.strip_prefix(' ').unwrap_or(known));
+    let is_known = all.any(|known| known == action);
     let reaction = match action {
+        _ if !is_known && !action.starts_with("forward:") => return Err(wrong()),
         "stop" => Reaction::Stop,
         "drain" => Reaction::Drain,
         "stop-now" => Reaction::StopNow,
@@ -355,7 +436,6 @@ fn reaction(given: &Given) -> Result<(Signal, Reaction), Error> {
     Ok((signal, reaction))
 }
 
-/// A number of digits alone: no sign, no blank.
-fn whole(text: &str) -> Option<u32> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+pub(super) fn whole(text: &str) -> Option<u32> {
+    u32::try_from(protocol::whole(text.as_bytes(), 10)?).ok()
 }

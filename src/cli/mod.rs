@@ -1,25 +1,37 @@
 //! The command line: from words to what is done, and from what came of it to an exit status.
 //! The only place that knows every other.
 
+#[cfg(feature = "init")]
+mod called;
+#[cfg(feature = "check")]
+mod check;
 mod client;
 mod help;
+#[cfg(feature = "init")]
+mod init;
 mod meant;
 mod options;
+mod orders;
+mod settings;
 mod sources;
+#[cfg(feature = "starter")]
+mod starter;
 mod typed;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use self::sources::Sources;
-use crate::error::Error;
+use crate::error::{Errno, Error};
 use crate::event_loop::EventLoop;
 use crate::plan::{Level, LogFormat};
 use crate::protocol::log_line::LogLine;
 use crate::sys;
+use crate::sys::signal::Manners;
 
 /// The program, from its arguments (with its own name first) to its exit status.
 pub fn main(words: Vec<OsString>) -> u8 {
-    match sys::start().and_then(|()| dispatch(words)) {
+    match sys::start().and_then(|found| dispatch(words, found)) {
         Ok(status) => status,
         Err(error) => fail(&error, LogFormat::Text),
     }
@@ -36,19 +48,47 @@ fn fail(error: &Error, format: LogFormat) -> u8 {
     error.exit_status()
 }
 
-fn dispatch(mut rest: Vec<OsString>) -> Result<u8, Error> {
-    // Without fd3's own name.
-    rest.drain(..rest.len().min(1));
-    let command = rest.first().cloned().unwrap_or_default();
-    rest.drain(..rest.len().min(1));
+/// From the name that was used, the words behind it, and what signals were to fd3, to an exit status.
+type Main = fn(OsString, Vec<OsString>, Manners) -> u8;
+
+/// The names of other programs, in whose place fd3 stands when it is called by one of them.
+const NAMES: &[(&str, Main)] = &[
+    #[cfg(feature = "init")]
+    ("tini", called::tini),
+    #[cfg(feature = "init")]
+    ("docker-init", called::tini),
+    #[cfg(feature = "init")]
+    ("dumb-init", called::dumb_init),
+    #[cfg(feature = "init")]
+    ("catatonit", called::catatonit),
+    #[cfg(feature = "starter")]
+    ("start_server", starter::main),
+];
+
+fn dispatch(mut rest: Vec<OsString>, found: Manners) -> Result<u8, Error> {
+    let name = next(&mut rest);
+    #[cfg(feature = "starter")]
+    if rest.first().is_some_and(|word| word == starter::worker::NAME) {
+        return Ok(starter::worker::become_server(rest.split_off(1)));
+    }
+    let bytes = name.as_bytes();
+    let called = bytes.split(|byte| *byte == b'/').next_back().unwrap_or_default();
+    if let Some((_, main)) = NAMES.iter().find(|(known, _)| known.as_bytes() == called) {
+        return Ok(main(name, rest, found));
+    }
+    let command = next(&mut rest);
     match command.to_str() {
         Some("run") => run(rest),
-        Some("reload") => client::reload(rest),
+        #[cfg(feature = "init")]
+        Some("init") => init::init(rest),
+        #[cfg(feature = "check")]
+        Some("check") => check::check(rest),
         Some("help" | "--help" | "-h") => show_help(&rest),
         Some("version" | "--version" | "-V") => {
             nothing_after("version", &rest)?;
             show(concat!("fd3 ", env!("CARGO_PKG_VERSION"), "\n"))
         }
+        verb if let Some(order) = orders::find(verb) => orders::carry_out(order, rest),
         Some("") => Err(Error::usage("COMMAND", "missing; \"fd3 help\" lists them")),
         name => {
             let what = format!("\"{}\"", command.to_string_lossy());
@@ -62,18 +102,36 @@ fn dispatch(mut rest: Vec<OsString>) -> Result<u8, Error> {
 }
 
 #[inline(never)]
+fn next(words: &mut Vec<OsString>) -> OsString {
+    if words.is_empty() { OsString::new() } else { words.remove(0) }
+}
+
+#[inline(never)]
 fn run(words: Vec<OsString>) -> Result<u8, Error> {
     let typed = typed::command_line("run", options::RUN, words)?;
     if typed.get("help").is_some() {
         return show_help(&["run".into()]);
     }
+    machine_init(&typed)?;
     let mut sources = Sources::new(typed);
     let (format, plan) = sources.plan();
     let begun = plan.and_then(|plan| EventLoop::set_up(plan, Box::new(move || sources.plan().1)));
     Ok(match begun {
         Ok(service) => service.run(),
+        // A stop came while it waited for a file: nothing was started.
+        Err(error) if error.errno() == Some(Errno(libc::EINTR)) => 0,
         Err(error) => fail(&error, format),
     })
+}
+
+/// Whoever starts a machine with fd3 by mistake learns of it before the kernel panics at its end.
+fn machine_init(typed: &typed::Typed) -> Result<(), Error> {
+    if sys::process::is_machines_first() && typed.get("machine-init").is_none() {
+        let wrong =
+            "fd3 is no init for a machine; --machine-init makes it the first process even so";
+        return Err(Error::usage("PID 1", wrong));
+    }
+    Ok(())
 }
 
 fn nothing_after(command: &str, words: &[OsString]) -> Result<(), Error> {

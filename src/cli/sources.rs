@@ -1,11 +1,13 @@
-//! Where the options of `fd3 run` come from: the command line, and the files that it names, which are
-//! read anew each time a [`Plan`] is made.
+//! Where options come from: the command line, and the files that it names. Those of `fd3 run` are read anew
+//! each time a [`Plan`] is made.
 
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 
+use super::options::Table;
 use super::typed::{self, Given, Typed, c_string};
 use super::{meant, options};
-use crate::error::{Error, Kind};
+use crate::error::{Errno, Error, Kind};
 use crate::plan::{LogFormat, Plan};
 use crate::protocol::env_file::Environment;
 use crate::sys::file::{self, Again, Patience};
@@ -20,7 +22,8 @@ pub(super) struct Sources {
     files: Files,
 }
 
-struct Files {
+/// The files that options name.
+pub(super) struct Files {
     /// Pipes and the like, by the names that they had: they bring what they bring once.
     kept: Vec<(CString, Vec<u8>)>,
     patience: Patience,
@@ -29,8 +32,7 @@ struct Files {
 impl Sources {
     pub(super) fn new(typed: Typed) -> Sources {
         let first_of_file = typed.given.len();
-        let files = Files { kept: Vec::new(), patience: Patience::Some };
-        Sources { typed, first_of_file, files }
+        Sources { typed, first_of_file, files: Files::new() }
     }
 
     /// What all of them together mean, as they are now, and in which form errors are to be told.
@@ -45,24 +47,45 @@ impl Sources {
     #[inline(never)]
     fn read(&mut self) -> Result<Plan, Error> {
         self.typed.given.truncate(self.first_of_file);
-        if let Some(given) = self.typed.get("config") {
-            let file = typed::file(&given.value, options::RUN, &self.files.read(given)?)?;
-            self.typed.add_weaker(file);
-        }
+        self.files.add_options(&mut self.typed, options::RUN)?;
         let mut plan = meant::run(&self.typed)?;
-        for given in self.typed.all("env-file") {
-            add_variables(&mut plan.launch.environment, given, &self.files.read(given)?)?;
-        }
+        self.files.read_variables(&self.typed, &mut plan.launch.settings.environment)?;
         Ok(plan)
     }
 }
 
-fn add_variables(all: &mut Environment, given: &Given, file: &[u8]) -> Result<(), Error> {
-    all.add(file)
-        .map_err(|bad| Error::usage(format_args!("{}, line {}", given.told(), bad.line), bad.wrong))
-}
-
 impl Files {
+    pub(super) fn new() -> Files {
+        Files { kept: Vec::new(), patience: Patience::Some }
+    }
+
+    /// Those of the file of `--config`, as it is now.
+    pub(super) fn add_options(&mut self, typed: &mut Typed, table: Table) -> Result<(), Error> {
+        if let Some(given) = typed.get("config") {
+            let file = typed::file(&given.value, table, &self.read(given)?)?;
+            typed.add_weaker(file);
+        }
+        Ok(())
+    }
+
+    /// Those of the files first: what is typed wins.
+    #[inline(never)]
+    pub(super) fn read_variables(
+        &mut self,
+        typed: &Typed,
+        all: &mut Environment,
+    ) -> Result<(), Error> {
+        for given in typed.all("env-file") {
+            let bad = |line| format!("{}, line {line}", given.told());
+            let added = all.add(&self.read(given)?);
+            added.map_err(|wrong| Error::usage(bad(wrong.line), wrong.wrong))?;
+        }
+        for given in typed.all("env") {
+            all.set(given.value.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+        }
+        Ok(())
+    }
+
     #[inline(never)]
     fn read(&mut self, given: &Given) -> Result<Vec<u8>, Error> {
         let path = c_string(&given.value)?;
@@ -70,11 +93,21 @@ impl Files {
             return Ok(bytes.clone());
         }
         let (bytes, again) = file::read_first(&path, FILE_MAX, self.patience)
-            .map_err(|errno| Error::system("read", given.told(), errno).of_kind(Kind::Usage))?;
+            .map_err(|errno| self.cannot_read(given, errno).of_kind(Kind::Usage))?;
         if again == Again::No {
             self.kept.push((path, bytes.clone()));
         }
         Ok(bytes)
+    }
+
+    fn cannot_read(&self, given: &Given, errno: Errno) -> Error {
+        match (errno, self.patience) {
+            (Errno(libc::ETIMEDOUT), Patience::None) => {
+                let why = "it is not complete, and a reload does not wait for who writes to a pipe";
+                Error::refused("read", given.told(), why)
+            }
+            _ => Error::system("read", given.told(), errno),
+        }
     }
 }
 
@@ -94,7 +127,7 @@ mod tests {
     /// The number of workers, and a variable.
     fn plan(sources: &mut Sources) -> Result<(Workers, Option<String>), String> {
         let plan = sources.plan().1.map_err(|error| error.to_string())?;
-        let value = plan.launch.environment.get(b"A");
+        let value = plan.launch.settings.environment.get(b"A");
         Ok((plan.workers, value.map(|value| value.escape_ascii().to_string())))
     }
 
@@ -165,8 +198,9 @@ mod tests {
         fs::write(&path, "workers 2\n").expect("it can be written to");
         assert_eq!(plan(&mut sources), Ok((Workers::Count(2), None)));
         let name = format!("/dev/fd/{}", silent.as_raw_fd());
+        let why = "it is not complete, and a reload does not wait for who writes to a pipe";
         fs::write(&path, format!("env-file {name}\n")).expect("it can be written to");
-        let said = format!("cannot read --config {path}, line 1: env-file \"{name}\": timed out");
+        let said = format!("cannot read --config {path}, line 1: env-file \"{name}\": {why}");
         let begun = monotonic_ms();
         assert_eq!(plan(&mut sources), Err(said));
         assert!(monotonic_ms() - begun < 20_000, "it was waited for");

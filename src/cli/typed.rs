@@ -4,7 +4,7 @@ use core::fmt::Display;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::options::{Opt, Times, by_long, by_short};
+use super::options::{Opt, Table, Times, by_long, by_short};
 use crate::error::Error;
 
 /// A command line, or a configuration file, in parts.
@@ -26,13 +26,15 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// For messages: `--workers "x"`, or `--config FILE, line 2: workers "x"`.
+    /// For messages: `--workers "x"`, or `--config FILE, line 2: workers "x"`. Variables may be secrets.
     #[inline(never)]
     pub(super) fn told(&self) -> String {
         let before = self.place.as_ref().map_or("--".to_string(), |place| format!("{place}: "));
         match self.opt.value {
-            Some(_) => format!("{before}{} \"{}\"", self.opt.long, self.value.to_string_lossy()),
-            None => format!("{before}{}", self.opt.long),
+            Some(_) if self.opt.long != "env" => {
+                format!("{before}{} \"{}\"", self.opt.long, self.value.to_string_lossy())
+            }
+            Some(_) | None => format!("{before}{}", self.opt.long),
         }
     }
 
@@ -56,7 +58,7 @@ impl Given {
 #[inline(never)]
 pub(super) fn command_line(
     command: &str,
-    table: &'static [Opt],
+    table: Table,
     words: Vec<OsString>,
 ) -> Result<Typed, Error> {
     let mut parser = lexopt::Parser::from_args(words);
@@ -66,9 +68,8 @@ pub(super) fn command_line(
             None => break,
             Some(lexopt::Arg::Value(first)) => {
                 typed.command.push(first);
-                // Not an error: the value before it was taken just now.
-                if let Ok(rest) = parser.raw_args() {
-                    typed.command.extend(rest);
+                while let Some(word) = next_word(&mut parser) {
+                    typed.command.push(word);
                 }
                 break;
             }
@@ -76,11 +77,14 @@ pub(super) fn command_line(
             Some(lexopt::Arg::Short(short)) => (by_short(table, short), format!("-{short}")),
         };
         let Some(opt) = opt else {
-            let wrong = format!("unknown option; \"fd3 help {command}\" lists them");
+            let wrong = format_args!("unknown option; \"fd3 help {command}\" lists them");
             return Err(Error::usage(spelled, wrong));
         };
         let value = match opt.value {
-            Some(what) => parser.value().map_err(|_| needs_value(&spelled, what))?,
+            Some(what) => match next_word(&mut parser) {
+                Some(value) => value,
+                None => return Err(Error::usage(spelled, format_args!("needs a value: {what}"))),
+            },
             None => OsString::new(),
         };
         typed.add(Given { opt, value, place: None })?;
@@ -91,7 +95,7 @@ pub(super) fn command_line(
 /// Takes a configuration file apart: an option a line, without the dashes, `workers 2` or `workers=2`;
 /// `#` begins a comment line.
 #[inline(never)]
-pub(super) fn file(name: &OsStr, table: &'static [Opt], bytes: &[u8]) -> Result<Typed, Error> {
+pub(super) fn file(name: &OsStr, table: Table, bytes: &[u8]) -> Result<Typed, Error> {
     let mut typed = Typed::default();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
         let line = line.trim_ascii();
@@ -164,8 +168,10 @@ impl Typed {
     }
 }
 
-fn needs_value(spelled: &str, what: &str) -> Error {
-    Error::usage(spelled, format!("needs a value: {what}"))
+/// Whatever it looks like; after an option, its value.
+#[inline(never)]
+fn next_word(parser: &mut lexopt::Parser) -> Option<OsString> {
+    parser.value().ok()
 }
 
 /// `next` complains of nothing but `--flag=value`.

@@ -1,7 +1,9 @@
 //! Workers come and go: spawns them, hears what they say, finds them when they end, and reaps everyone
 //! else's orphans on the way.
 
-use super::{EventLoop, Token, Tries, process, signal};
+use super::launch::Started;
+use super::{EventLoop, Token, Tries, now, process, signal};
+use crate::error::Errno;
 use crate::protocol::notify::{self, Notice, Watchdog};
 use crate::supervisor::{Event, Status};
 use crate::sys::epoll::Interest;
@@ -19,23 +21,37 @@ const HEARD_AT_LAST: usize = 1024;
 
 /// How a worker is heard, and what it last said of itself.
 pub(super) struct Heard {
+    pub(super) slot: SlotId,
     socket: NotifySocket,
+    /// Who it was started as.
+    user: u32,
+    /// Its ERRNO=; 0 for none.
+    pub(super) errno: Errno,
+    /// Since when it has been doing what RELOADING=1 told of.
+    reloading: Option<Millis>,
     /// Its STATUS=: one line of at most `STATUS_MAX` bytes, empty if there is none.
     pub(super) status: String,
+    /// It wanted to store more than there is room for, and that was told.
+    pub(super) told_full: bool,
 }
 
 impl EventLoop {
     #[inline(never)]
     pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
         let listeners = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
-        match self.launcher.start(slot, generation, listeners) {
+        let stored = self.store.of(slot).collect::<Vec<_>>();
+        match self.launcher.start(slot, generation, listeners, &stored) {
             Err(error) => Event::SpawnFailed { slot, error },
-            Ok((pid, socket)) => {
+            Ok(Started { pid, user, socket }) => {
                 let token = Token::Notify(pid).bits();
                 if let Err(errno) = self.epoll.add(socket.fd(), token, Interest::IN) {
                     self.log.cannot_hear(slot, pid, errno);
                 }
-                self.notify.insert(pid, Heard { socket, status: String::new() });
+                let (status, errno, reloading) = (String::new(), Errno(0), None);
+                let heard =
+                    Heard { slot, socket, user, errno, reloading, status, told_full: false };
+                self.notify.insert(pid, heard);
+                self.record_start(pid, generation);
                 Event::Spawned { slot, pid }
             }
         }
@@ -44,8 +60,9 @@ impl EventLoop {
     /// What children report that never became COMMAND.
     pub(super) fn read_reports(&mut self) {
         while let Some(report) = self.launcher.reports().next() {
-            let error = self.launcher.failure(report);
-            self.tell(Event::ExecFailed { pid: Pid(report.pid), error });
+            if let Some(error) = self.launcher.failure(report) {
+                self.tell(Event::ExecFailed { pid: Pid(report.pid), error });
+            }
         }
     }
 
@@ -53,10 +70,10 @@ impl EventLoop {
     /// next one is read, and whoever sent BARRIER=1 learns from this that all it said before was heeded.
     pub(super) fn read_notices(&mut self, pid: Pid, most: usize) {
         for _ in 0..most {
-            let Some(datagram) = self.notify.get(pid).and_then(|heard| heard.socket.next()) else {
-                return;
-            };
-            let Some(datagram) = datagram.filter(|datagram| counts(datagram, pid)) else {
+            let Some(heard) = self.notify.get(pid) else { return };
+            let Some(datagram) = heard.socket.next() else { return };
+            let Some(datagram) = datagram.filter(|datagram| counts(datagram, pid, heard.user))
+            else {
                 continue;
             };
             if let Some(notice) = notify::parse(&datagram.text) {
@@ -65,29 +82,44 @@ impl EventLoop {
         }
     }
 
-    /// Each word has its place here. RELOADING=1 and ERRNO= are for those who look at the worker, of whom this
-    /// version knows none; and it stores no descriptors: what a worker sends to be kept is closed, as with
-    /// a systemd that was not told to.
+    /// Each word has its place here.
     #[inline(never)]
     fn heed(&mut self, pid: Pid, notice: Notice<'_>, descriptors: Descriptors) {
         let Notice {
             ready,
-            reloading: _,
-            monotonic_usec: _,
+            reloading,
+            monotonic_usec,
             stopping,
             status,
             watchdog,
-            watchdog_usec: _,
+            watchdog_usec,
             extend_timeout_usec,
-            errno: _,
-            store: _,
+            errno,
+            store,
         } = notice;
-        drop(descriptors);
-        if let (Some(raw), Some(heard)) = (status, self.notify.get_mut(pid)) {
-            notify::write_status(raw, &mut heard.status);
+        match store {
+            Some(wish) => self.store(pid, wish, descriptors),
+            None => drop(descriptors),
+        }
+        if let Some(heard) = self.notify.get_mut(pid) {
+            if let Some(raw) = status {
+                notify::write_status(raw, &mut heard.status);
+            }
+            if let Some(errno) = errno {
+                heard.errno = Errno(i32::from(errno));
+            }
+        }
+        if reloading {
+            self.reloading_itself(pid, monotonic_usec);
         }
         if ready {
+            self.reloaded_itself(pid);
             self.tell(Event::Ready { pid });
+        }
+        if let Some(usec) = watchdog_usec {
+            // As with systemd both mean that there is none.
+            let limit = (usec != 0 && usec != u64::MAX).then(|| Millis(usec.div_ceil(1_000)));
+            self.tell(Event::WatchdogSet { pid, limit });
         }
         if let Some(usec) = extend_timeout_usec {
             self.tell(Event::MoreTime { pid, by: Millis(usec.div_ceil(1_000)) });
@@ -99,6 +131,23 @@ impl EventLoop {
         }
         if stopping {
             self.tell(Event::Stops { pid });
+        }
+    }
+
+    /// Nothing follows from it but that the log tells how long it took.
+    fn reloading_itself(&mut self, pid: Pid, since_usec: Option<u64>) {
+        let Some(heard) = self.notify.get_mut(pid) else { return };
+        if heard.reloading.is_none() {
+            let since = since_usec.map(|usec| Millis(usec / 1_000));
+            heard.reloading = Some(since.unwrap_or_else(now));
+            self.log.reloading_itself(heard.slot, pid);
+        }
+    }
+
+    fn reloaded_itself(&mut self, pid: Pid) {
+        let Some(heard) = self.notify.get_mut(pid) else { return };
+        if let Some(since) = heard.reloading.take() {
+            self.log.reloaded_itself(heard.slot, pid, now().since(since));
         }
     }
 
@@ -128,16 +177,18 @@ impl EventLoop {
             self.read_reports();
             self.launcher.ended(pid);
             self.read_notices(pid, HEARD_AT_LAST);
-            if let Some(heard) = self.notify.remove(pid) {
-                // A child that hangs before its exec may still hold a copy, which epoll would go on watching.
-                let _ = self.epoll.delete(heard.socket.fd());
-            }
             let status = match ended.how {
                 How::Exited(code) => Status::Exited(code),
                 How::Killed(signal) => Status::Killed(Signal(signal)),
             };
             let damage = self.check_listeners(Some(pid), Tries::Anew);
             self.tell(Event::Exited { pid, status });
+            self.record_end(pid);
+            // Not before its end was told, with its last words.
+            if let Some(heard) = self.notify.remove(pid) {
+                // A child that hangs before its exec may still hold a copy, which epoll would go on watching.
+                let _ = self.epoll.delete(heard.socket.fd());
+            }
             if let Some(event) = damage {
                 self.tell(event);
             }
@@ -167,10 +218,10 @@ impl EventLoop {
 }
 
 /// Only the worker itself, whoever it has become, its user and root are heard. Where every unknown user
-/// of a user namespace looks like ours, it has to be somebody of the worker's group.
-fn counts(datagram: &Datagram, worker: Pid) -> bool {
+/// of a user namespace looks like the worker's, it has to be somebody of the worker's group.
+fn counts(datagram: &Datagram, worker: Pid, user: u32) -> bool {
     let known = datagram.user != OVERFLOW_USER || process::group_of(datagram.pid) == Some(worker.0);
-    let same_user = known && datagram.user == process::own_user();
+    let same_user = known && datagram.user == user;
     datagram.pid == worker.0 || datagram.user == 0 || same_user
 }
 

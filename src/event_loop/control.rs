@@ -3,91 +3,70 @@
 //! A client costs a descriptor and a line's worth of memory, and there is a limit to both. Nothing here
 //! waits: a client that is silent, deaf or gone holds nobody up and wakes nobody.
 
+use core::time::Duration;
+
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 
-use super::children::OVERFLOW_USER;
-use super::listen::{self, Fresh};
-use super::{EventLoop, Token, process};
+use super::children::{self, OVERFLOW_USER};
+use super::door::{CLIENTS_MAX, Door, Tokens};
+use super::status::{Scene, Tale, Told};
+use super::{EventLoop, Token, log, process};
 use crate::error::{Errno, Error};
 use crate::plan::Control as Plan;
-use crate::protocol::address::{Address, Listen, Options, UnixKind, UnixName};
-use crate::protocol::control::{self, CONTROL_LINE_MAX, Request, Verdict, Wait};
-use crate::supervisor::{Event, Outcome};
+use crate::protocol::address::{Address, Options, UnixKind, UnixName};
+use crate::protocol::control::{self, CONTROL_LINE_MAX, Conditions, Order, Request, Verdict, Wait};
+use crate::protocol::status::Form;
+use crate::supervisor::{Event, Fact, Outcome, Terms};
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::stream::{self, Peer};
-use crate::sys::unix_path::BoundPath;
-use crate::sys::{fd, socket};
-use crate::units::{Asker, Pid};
+use crate::units::{Asker, CommandId, Pid};
 
-/// Clients at once; further ones are sent away.
-const CLIENTS_MAX: usize = 16;
-/// Clients let in, or sent away, in one turn.
-const ACCEPTED_AT_ONCE: usize = 16;
-/// For a path: who else could connect would not be answered.
-const MODE: u32 = 0o600;
+/// How long a client may take to end that has heard that everything does.
+const PARTING: Duration = Duration::from_millis(500);
 
-pub(super) struct Control {
-    fd: OwnedFd,
-    path: Option<BoundPath>,
-    clients: Vec<Client>,
-    /// Clients so far.
-    serial: u32,
-    /// Descriptors below are the workers'.
-    lowest: RawFd,
-    door: Door,
-}
+/// For a further client than it has room for the oldest goes that has not asked yet, if there is one.
+pub(super) type Control = Door<Stage>;
 
-/// Whether clients get in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Door {
-    Open,
-    /// The last accept(2) failed, which would wake us for ever: not watched until something else happens.
-    Shut,
-    /// To be tried again. That it failed was told already.
-    Ajar,
-}
+const TOKENS: Tokens = Tokens(Token::Control, Token::Client);
 
-struct Client {
-    number: u32,
-    fd: OwnedFd,
-    stage: Stage,
-}
-
-enum Stage {
+pub(super) enum Stage {
     /// What it said of its line so far.
     Asking(Vec<u8>),
     /// For what comes of it. Only its end wakes us.
-    Waiting,
+    Waiting(Order, Wait),
+    /// How things stand, as it takes it.
+    Listening(Box<Tale>),
 }
 
 /// What came of listening to a client.
 enum Heard {
     Nothing,
     Gone,
+    Room,
     Line(Result<Request, String>),
 }
 
 impl EventLoop {
     /// At the start. An address that was asked for must be had; one that was not is a comfort.
     #[inline(never)]
-    pub(super) fn open_control(&mut self, plan: &Plan, lowest: RawFd) -> Result<(), Error> {
-        let opened = match plan {
+    pub(super) fn open_control(&mut self, lowest: RawFd) -> Result<(), Error> {
+        let opened = match &self.loader.fixed.control {
             Plan::Nowhere => return Ok(()),
-            Plan::At(listen) => Control::open(listen, lowest, &self.epoll),
-            Plan::Automatic => Control::open_automatic(self.own_pid, lowest, &self.epoll),
+            Plan::At(listen) => {
+                Control::open(&listen.address, &listen.options, lowest, &self.epoll)?
+            }
+            Plan::Automatic => match Control::open_automatic(self.own_pid, lowest, &self.epoll) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.log.no_control(&error);
+                    return Ok(());
+                }
+            },
         };
-        match (opened, plan) {
-            (Ok((control, address)), _) => {
-                self.log.control(&address);
-                self.control = Some(control);
-                Ok(())
-            }
-            (Err(error), Plan::Automatic) => {
-                self.log.no_control(&error);
-                Ok(())
-            }
-            (Err(error), Plan::At(_) | Plan::Nowhere) => Err(error),
-        }
+        let (control, address) = opened;
+        self.log.control(&address);
+        self.control = Some(control);
+        Ok(())
     }
 
     /// Clients that have something to say first: whoever is gone makes room for who comes.
@@ -101,7 +80,7 @@ impl EventLoop {
         let Some(control) = &mut self.control else { return };
         if !due.contains(&Token::Control) {
             control.try_again(&self.epoll);
-        } else if let Err(errno) = control.accept(&self.epoll) {
+        } else if let Err(errno) = control.let_all_in(&self.epoll, Control::let_in) {
             self.log.cannot_accept(errno);
         }
     }
@@ -109,38 +88,104 @@ impl EventLoop {
     #[inline(never)]
     fn hear(&mut self, number: u32) {
         let Some(control) = &mut self.control else { return };
-        let (epoll, asker) = (&self.epoll, Asker(u64::from(number)));
-        let asker = match control.hear(number) {
-            Heard::Nothing => return,
-            Heard::Gone => return control.close(epoll, number),
+        let epoll = &self.epoll;
+        match control.hear(number) {
+            Heard::Nothing => {}
+            Heard::Gone => control.dismiss(number, epoll),
+            Heard::Room => self.tell_status(number),
+            Heard::Line(Ok(Request::Status(form))) => control.begin_to_tell(epoll, number, form),
             Heard::Line(Err(wrong)) => {
                 let wrong = control::answer(Verdict::Error, &wrong);
-                return control.answer(epoll, number, &wrong);
+                control.answer(epoll, number, &wrong);
             }
-            Heard::Line(Ok(Request::Reload(Wait::No))) => {
-                let asked = control::answer(Verdict::Ok, &"asked for");
-                control.answer(epoll, number, &asked);
-                None
+            Heard::Line(Ok(Request::LogLevel(level))) => {
+                let now = level.unwrap_or(self.log.level());
+                let before = self.log.set_level(now);
+                control.answer(epoll, number, &control::level(now, before));
             }
-            Heard::Line(Ok(Request::Reload(Wait::ForTheOutcome))) => {
-                control.wait(epoll, number);
-                Some(asker)
+            Heard::Line(Ok(Request::Reload(wait, Conditions { if_generation: None, command })))
+                if command.is_empty() =>
+            {
+                let asker = control.asks(epoll, number, Order::Reload, wait);
+                self.tell(Event::ReloadAsked { asker });
             }
-        };
-        self.tell(Event::ReloadAsked { asker });
+            Heard::Line(Ok(Request::Reload(wait, conditions))) => {
+                self.reload_ordered(number, wait, conditions);
+            }
+            Heard::Line(Ok(Request::Stop(how, wait))) => {
+                // Who waits sees the end itself, see `close_control`.
+                control.asks(epoll, number, Order::Stop, wait);
+                self.tell(Event::StopAsked { how });
+            }
+            Heard::Line(Ok(Request::Scale(workers, wait))) => {
+                let asker = control.asks(epoll, number, Order::Scale, wait);
+                self.tell(Event::ScaleAsked { workers, asker });
+            }
+            Heard::Line(Ok(Request::Restart(slot, wait))) => {
+                let asker = control.asks(epoll, number, Order::Restart(slot), wait);
+                self.tell(Event::RestartAsked { slot, asker });
+            }
+        }
+    }
+
+    /// That it is refused is told also to those who do not wait for what comes of it.
+    fn reload_ordered(&mut self, number: u32, wait: Wait, conditions: Conditions) {
+        let Some(control) = &mut self.control else { return };
+        let waits = if wait == Wait::No { Wait::ForTheOutcome } else { wait };
+        let asker = control.asks(&self.epoll, number, Order::Reload, waits);
+        let Conditions { if_generation, command: words } = conditions;
+        let command = (!words.is_empty()).then_some(CommandId(u64::from(number)));
+        if let Some(id) = command {
+            self.loader.commands.offer(id, words);
+        }
+        self.tell(Event::ReloadOrdered { asker, terms: Terms { if_generation, command } });
+        self.loader.commands.keep_only(self.supervisor.wanted_command());
+        if let (Wait::No, Some(control)) = (wait, &mut self.control) {
+            let asked = control::answer(Verdict::Ok, &"asked for");
+            control.answer(&self.epoll, number, &asked);
+        }
     }
 
     /// Tells whoever asked what came of it.
     pub(super) fn answer(&mut self, asker: Asker, outcome: &Outcome) {
-        if let (Some(control), Ok(number)) = (&mut self.control, u32::try_from(asker.0)) {
-            control.answer(&self.epoll, number, &control::reloaded(outcome));
+        if let (Some(control), Ok(number)) = (&mut self.control, u32::try_from(asker.0))
+            && let Some(Stage::Waiting(order, _)) = control.client(number).map(|one| &one.stage)
+        {
+            let line = control::came(*order, outcome);
+            control.answer(&self.epoll, number, &line);
         }
     }
 
-    /// The end of everything: who still waits sees the connection end.
+    /// Tells those who wait, and want to know how far it is, what the log tells with -v. What came of it they
+    /// are told anyway.
+    pub(super) fn progress(&self, fact: &Fact, heard: Option<&children::Heard>) {
+        let Some(control) = &self.control else { return };
+        let mut line = String::new();
+        for client in control.clients() {
+            let last = matches!(fact, Fact::ReloadEnded { .. } | Fact::RenewalEnded { .. });
+            if let (Stage::Waiting(_, Wait::WithProgress), false) = (&client.stage, last) {
+                if line.is_empty() {
+                    line = log::text(fact, heard);
+                }
+                // Who does not read misses lines; there is always room for the last one.
+                stream::send_where_much_room(&client.fd, line.as_bytes());
+            }
+        }
+    }
+
+    /// The end of everything: who waited for it is told, and sees the connection end when the process has.
+    /// Others do at once. With PID 1 everybody in its namespace ends, perhaps before they could tell what they
+    /// heard: those are waited for.
     pub(super) fn close_control(&mut self) {
-        if let Some(mut path) = self.control.take().and_then(|control| control.path) {
-            path.remove();
+        for client in self.control.take().map(Control::close).unwrap_or_default() {
+            if let (Stage::Waiting(Order::Stop, _), Some(status)) = (client.stage, self.finished) {
+                // Who is gone need not know.
+                let _ = stream::send(&client.fd, control::stopped(status).as_bytes());
+                if self.own_pid == Pid(1) {
+                    stream::part(&client.fd, PARTING);
+                }
+                self.parting.push(client.fd);
+            }
         }
     }
 }
@@ -154,9 +199,7 @@ impl Control {
         for name in control::names(pid) {
             let name = UnixName::Abstract(name.into_bytes());
             let address = Address::Unix { kind: UnixKind::Stream, name };
-            let text = String::new();
-            let listen = Listen { text, address, options: Options::default() };
-            last = Control::open(&listen, lowest, epoll);
+            last = Control::open(&address, &Options::default(), lowest, epoll);
             let taken = |error: &Error| error.errno() == Some(Errno(libc::EADDRINUSE));
             if !last.as_ref().is_err_and(taken) {
                 break;
@@ -165,79 +208,52 @@ impl Control {
         last
     }
 
-    fn open(listen: &Listen, lowest: RawFd, epoll: &Epoll) -> Result<(Control, Address), Error> {
-        let mut private = listen.clone();
-        private.options.mode = Some(listen.options.mode.unwrap_or(MODE));
-        let Fresh { fd, address, mut path } = listen::open(&listen.address, &private)?;
-        let ready = socket::set_nonblocking(fd.as_fd())
-            .and_then(|()| fd::copy_above(&fd, lowest))
-            .and_then(|fd| epoll.add(&fd, Token::Control.bits(), Interest::IN).map(|()| fd));
-        match ready {
-            Ok(fd) => {
-                let (clients, door) = (Vec::new(), Door::Open);
-                Ok((Control { fd, path, clients, serial: 0, lowest, door }, address))
-            }
-            Err(errno) => {
-                path.iter_mut().for_each(BoundPath::remove);
-                Err(listen::cannot_bind(&address, errno))
-            }
-        }
-    }
-
-    /// An error is one that was not told before.
-    #[inline(never)]
-    fn accept(&mut self, epoll: &Epoll) -> Result<(), Errno> {
-        for _ in 0..ACCEPTED_AT_ONCE {
-            let next = stream::accept(self.fd.as_fd());
-            let door = if next.is_ok() { Door::Open } else { Door::Shut };
-            let before = core::mem::replace(&mut self.door, door);
-            match next {
-                // Out of descriptors, or of memory: it sees the connection end.
-                Ok(Some(fd)) => drop(self.let_in(fd, epoll)),
-                Ok(None) => break,
-                Err(errno) => {
-                    let _ = epoll.delete(&self.fd);
-                    return if before == Door::Open { Err(errno) } else { Ok(()) };
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Something else has happened: perhaps there is room for a client now.
-    fn try_again(&mut self, epoll: &Epoll) {
-        if self.door == Door::Shut {
-            let watched = epoll.add(&self.fd, Token::Control.bits(), Interest::IN);
-            self.door = if watched.is_ok() { Door::Ajar } else { Door::Shut };
-        }
+    fn open(
+        address: &Address,
+        options: &Options,
+        lowest: RawFd,
+        epoll: &Epoll,
+    ) -> Result<(Control, Address), Error> {
+        Door::at(address, options, TOKENS, lowest, epoll)
     }
 
     #[inline(never)]
-    fn let_in(&mut self, fd: OwnedFd, epoll: &Epoll) -> Result<(), Errno> {
+    fn let_in(&mut self, fd: OwnedFd, heard: u32, epoll: &Epoll) -> Result<(), Errno> {
         let own = process::own_user();
         if !is_heard(stream::peer(fd.as_fd())?, own) {
             let why = format_args!("not permitted: only user {own} and root are answered");
             return stream::send(fd, control::answer(Verdict::Error, &why).as_bytes());
         }
-        if self.clients.len() >= CLIENTS_MAX {
+        if self.is_full() && !self.evict(heard, epoll) {
             let why = format_args!("busy: {CLIENTS_MAX} clients are connected");
             return stream::send(fd, control::answer(Verdict::Error, &why).as_bytes());
         }
-        self.serial = self.serial.wrapping_add(1);
-        let (number, stage) = (self.serial, Stage::Asking(Vec::new()));
-        let fd = fd::copy_above(fd, self.lowest)?;
-        epoll.add(&fd, Token::Client(number).bits(), Interest::IN)?;
-        self.clients.push(Client { number, fd, stage });
-        Ok(())
+        self.seat(fd, Stage::Asking(Vec::new()), epoll)
     }
 
-    fn client(&mut self, number: u32) -> Option<&mut Client> {
-        self.clients.iter_mut().find(|client| client.number == number)
+    /// Sends the oldest one away that was listened to and did not ask, or else the one that takes its time to
+    /// hear how things stand. No time limit: it costs nothing as long as nobody else comes.
+    fn evict(&mut self, heard: u32, epoll: &Epoll) -> bool {
+        if let Some(number) = self.oldest(heard, |stage| matches!(stage, Stage::Asking(_))) {
+            let why =
+                format_args!("busy: {CLIENTS_MAX} clients are connected, and you did not ask");
+            self.answer(epoll, number, &control::answer(Verdict::Error, &why));
+            return true;
+        }
+        let slow = self.oldest(heard, |stage| matches!(stage, Stage::Listening(_)));
+        slow.is_some_and(|number| {
+            self.dismiss(number, epoll);
+            true
+        })
     }
 
     fn hear(&mut self, number: u32) -> Heard {
         let Some(client) = self.client(number) else { return Heard::Nothing };
-        let Stage::Asking(line) = &mut client.stage else { return Heard::Gone };
+        let line = match &mut client.stage {
+            Stage::Asking(line) => line,
+            Stage::Waiting(..) => return Heard::Gone,
+            Stage::Listening(_) => return Heard::Room,
+        };
         let mut room = [0; CONTROL_LINE_MAX + 1];
         match stream::receive(&client.fd, &mut room) {
             Err(Errno(libc::EAGAIN)) => Heard::Nothing,
@@ -251,13 +267,32 @@ impl Control {
         }
     }
 
-    /// What it says from now on does not count; that it has no more to say does not either (a hangup is
-    /// told unasked, half of one is not).
-    fn wait(&mut self, epoll: &Epoll, number: u32) {
+    /// Who does not wait is answered at once. What others say from now on does not count; that they have no more
+    /// to say does not either (a hangup is told unasked, half of one is not).
+    fn asks(&mut self, epoll: &Epoll, number: u32, order: Order, wait: Wait) -> Option<Asker> {
+        if wait == Wait::No {
+            self.answer(epoll, number, &control::answer(Verdict::Ok, &"asked for"));
+            return None;
+        }
+        self.client(number)?.stage = Stage::Waiting(order, wait);
+        self.watch(number, Interest::empty(), epoll);
+        Some(Asker(u64::from(number)))
+    }
+
+    /// The rest comes when the loop learns that there is room, which is at once.
+    fn begin_to_tell(&mut self, epoll: &Epoll, number: u32, form: Form) {
         if let Some(client) = self.client(number) {
-            client.stage = Stage::Waiting;
-            // It cannot fail: the client is watched, and there is nothing to allocate.
-            let _ = epoll.change(&client.fd, Token::Client(number).bits(), Interest::empty());
+            client.stage = Stage::Listening(Box::new(Tale::new(form)));
+        }
+        self.watch(number, Interest::OUT, epoll);
+    }
+
+    pub(super) fn go_on_telling(&mut self, epoll: &Epoll, number: u32, scene: &Scene<'_>) {
+        let Some(client) = self.client(number) else { return };
+        let Stage::Listening(tale) = &mut client.stage else { return };
+        match tale.go_on(&client.fd, scene) {
+            Told::Some => {}
+            Told::All | Told::Gone => self.dismiss(number, epoll),
         }
     }
 
@@ -267,17 +302,7 @@ impl Control {
             // Who is gone needs none.
             let _ = stream::send(&client.fd, text.as_bytes());
         }
-        self.close(epoll, number);
-    }
-
-    fn close(&mut self, epoll: &Epoll, number: u32) {
-        if let Some(client) = self.client(number) {
-            // A child that hangs before its exec may still hold a copy, which epoll would go on watching.
-            let _ = epoll.delete(&client.fd);
-        }
-        if let Some(place) = self.clients.iter().position(|client| client.number == number) {
-            drop(self.clients.remove(place));
-        }
+        self.dismiss(number, epoll);
     }
 }
 

@@ -3,13 +3,23 @@
 use super::listeners::{Listener, Listeners, Tries};
 use super::{EventLoop, Token};
 use crate::error::Errno;
-use crate::protocol::activation::FIRST_FD;
 use crate::supervisor::Event;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fd;
 use crate::units::Pid;
 
 impl EventLoop {
+    /// Waiting connections wake fd3 only while they are what workers are started for.
+    pub(super) fn await_demand(&mut self) {
+        let demand = if self.supervisor.awaits_demand() { Interest::IN } else { Interest::empty() };
+        let is_news = core::mem::take(&mut self.demanded) || self.watched_for != demand;
+        let Some(listeners) = self.listeners.as_mut().filter(|_| is_news) else { return };
+        match watch(&self.epoll, listeners, self.loader.fixed.reserved(), demand) {
+            Ok(()) => self.watched_for = demand,
+            Err(errno) => self.log.cannot_watch(errno),
+        }
+    }
+
     /// The kernel said that something happened to a listener.
     pub(super) fn guard_listeners(&mut self) {
         if let Some(event) = self.check_listeners(None, Tries::News) {
@@ -32,7 +42,11 @@ impl EventLoop {
             self.log.damage(damage, listeners, suspect);
         }
         let replaced = damages.iter().any(|damage| damage.replaced_socket);
-        let watched = if damages.is_empty() { Ok(()) } else { watch(&self.epoll, listeners) };
+        let watched = if damages.is_empty() {
+            Ok(())
+        } else {
+            watch(&self.epoll, listeners, self.loader.fixed.reserved(), self.watched_for)
+        };
         if let Err(errno) = watched {
             self.log.cannot_watch(errno);
         }
@@ -59,14 +73,18 @@ pub(super) fn unwatch(epoll: &Epoll, listeners: &Listeners) {
 }
 
 /// Puts the listeners out of the way of the numbers that workers get, and asks to be woken when one of
-/// them dies (EPOLLHUP comes unasked; a unix socket shut for reading says RDHUP). A waiting connection
-/// wakes nobody here.
-pub(super) fn watch(epoll: &Epoll, listeners: &mut Listeners) -> Result<(), Errno> {
+/// them dies (EPOLLHUP comes unasked; a unix socket shut for reading says RDHUP), and for what else is
+/// asked for.
+pub(super) fn watch(
+    epoll: &Epoll,
+    listeners: &mut Listeners,
+    reserved: i32,
+    for_what: Interest,
+) -> Result<(), Errno> {
     for dead in listeners.replaced.drain(..) {
         // Else it would wake us for as long as a worker holds it.
         let _ = epoll.delete(&dead);
     }
-    let reserved = FIRST_FD + listeners.all.len() as i32;
     for (index, listener) in (0..).zip(&mut listeners.all) {
         if fd::number(&listener.fd) < reserved {
             listener.fd = fd::copy_above(&listener.fd, reserved)?;
@@ -77,7 +95,7 @@ pub(super) fn watch(epoll: &Epoll, listeners: &mut Listeners) -> Result<(), Errn
             epoll.add(
                 &listener.fd,
                 Token::Listener(index).bits(),
-                Interest::RDHUP | Interest::ET,
+                Interest::RDHUP | Interest::ET | for_what,
             )?;
         }
     }

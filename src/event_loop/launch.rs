@@ -8,20 +8,21 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::Rlimit;
 
 use super::listeners::Listener;
+use super::store::Stored;
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
 use crate::plan::{Launch, Stdin};
 use crate::protocol::activation::{
-    FIRST_FD, Told, Worker, may_pass_on, variables, wants_nonblocking,
+    FIRST_FD, Protocol, Told, Worker, may_pass_on, variables, wants_nonblocking,
 };
-use crate::protocol::env_file::{self, Environment};
-use crate::sys::environment;
+use crate::settings::{self, Prepared};
 use crate::sys::exec;
 use crate::sys::fd;
 use crate::sys::notify::NotifySocket;
 use crate::sys::process;
+use crate::sys::signal::Manners;
 use crate::sys::socket;
-use crate::sys::spawn::{self, Child, Report, Reports, Step};
+use crate::sys::spawn::{self, Child, Report, Reports};
 use crate::units::{Generation, Pid, SlotId};
 
 pub(super) struct Launcher {
@@ -30,27 +31,41 @@ pub(super) struct Launcher {
     empty_input: Option<OwnedFd>,
     /// Only one worker can be given fd3's own stdin.
     workers: u32,
+    /// How many descriptors a worker may leave with us.
+    fd_store: u32,
     descriptor_limit: Option<Rlimit>,
     reports: Reports,
     own_pid: Pid,
     /// Workers started so far.
     serial: u64,
-    /// The file of each worker, for as long as it may report that it could not be executed: by then its
-    /// generation may be forgotten.
-    programs: PidMap<Rc<CStr>>,
+    /// Of each worker, for as long as it may report that it never became COMMAND: by then its generation may
+    /// be forgotten.
+    origins: PidMap<Origin>,
 }
 
 /// What generations are started from, the newest last.
 #[derive(Default)]
 struct Starts(Vec<Start>);
 
+/// A new worker.
+pub(super) struct Started {
+    pub(super) pid: Pid,
+    pub(super) user: u32,
+    pub(super) socket: NotifySocket,
+}
+
+/// What was to be executed, and where.
+struct Origin {
+    program: Rc<CStr>,
+    folder: Option<Rc<CStr>>,
+}
+
 /// What the workers of one generation are started from.
 struct Start {
     generation: Generation,
     launch: Launch,
-    /// What fd3 passes on of its own environment, and what the operator adds.
-    environment: Vec<CString>,
-    path: Option<Vec<u8>>,
+    prepared: Prepared,
+    folder: Option<Rc<CStr>>,
     /// COMMAND's file, as it was last found.
     program: Rc<CStr>,
     /// It was found just now: the first worker need not look again.
@@ -60,6 +75,7 @@ struct Start {
 impl Launcher {
     pub(super) fn new(
         workers: u32,
+        fd_store: u32,
         descriptor_limit: Option<Rlimit>,
         reports: Reports,
         own_pid: Pid,
@@ -68,11 +84,12 @@ impl Launcher {
             starts: Starts::default(),
             empty_input: None,
             workers,
+            fd_store,
             descriptor_limit,
             reports,
             own_pid,
             serial: 0,
-            programs: PidMap::default(),
+            origins: PidMap::default(),
         }
     }
 
@@ -107,7 +124,8 @@ impl Launcher {
         slot: SlotId,
         generation: Generation,
         listeners: &[Listener],
-    ) -> Result<(Pid, NotifySocket), Error> {
+        stored: &[&Stored],
+    ) -> Result<Started, Error> {
         let Some(start) = self.starts.of(generation) else {
             return Err(Error::refused("start", "a worker", "nothing was loaded"));
         };
@@ -115,26 +133,25 @@ impl Launcher {
         let socket =
             NotifySocket::new().map_err(|errno| Error::system("make", "a notify socket", errno))?;
         let worker = Worker { slot, generation, serial: self.serial + 1, parent: self.own_pid };
-        let (mut told, mut descriptors) = (Vec::new(), Vec::new());
+        let (mut told, mut names) = (Vec::new(), Vec::new());
         for listener in listeners {
             told.push(Told { name: &listener.name, address: &listener.address });
-            descriptors.push(listener.fd.as_fd());
         }
-        let mut variables = variables(&start.launch.protocols, &told, worker);
-        variables.set.push(format!("NOTIFY_SOCKET={}", socket.address()));
+        for one in stored {
+            names.push(one.name.as_str());
+        }
+        let mut variables = variables(&start.launch.protocols, &told, &names, worker);
+        variables.set("NOTIFY_SOCKET", socket.address());
+        if self.fd_store > 0 {
+            variables.set("FDSTORE", self.fd_store);
+        }
         if let Some(limit) = start.launch.watchdog {
-            variables.set.push(format!("WATCHDOG_USEC={}", limit.0.saturating_mul(1_000)));
+            variables.set("WATCHDOG_USEC", limit.0.saturating_mul(1_000));
             variables.own_pid.push("WATCHDOG_PID");
         }
-        // None has a NUL inside: an address or a name that has one is refused on the command line.
-        let mut added = Vec::new();
-        for variable in variables.set {
-            if let Ok(variable) = CString::new(variable) {
-                added.push(variable);
-            }
-        }
-        prepare(&descriptors, wants_nonblocking(&start.launch.protocols))
-            .map_err(|errno| Error::system("prepare", "a listener", errno))?;
+        let added = c_strings(variables.set);
+        let descriptors = descriptors(listeners, stored, &start.launch.protocols)
+            .map_err(|errno| Error::system("prepare", "a descriptor", errno))?;
         let empty = start.wants_empty_input(self.workers);
         if empty {
             make_empty_input(&mut self.empty_input)?;
@@ -142,54 +159,93 @@ impl Launcher {
         let child = Child {
             program: &start.program,
             arguments: &start.launch.command,
-            inherited: &start.environment,
+            inherited: &start.prepared.environment,
             added: &added,
             own_pid: &variables.own_pid,
             descriptors: &descriptors,
             stdin: self.empty_input.as_ref().filter(|_| empty).map(AsFd::as_fd),
             parent_death: start.launch.parent_death.map(|signal| signal.0),
             descriptor_limit: self.descriptor_limit,
+            settings: &start.prepared.settings,
+            manners: Manners::CLEAN,
+            first: None,
+            instead: None,
         };
         let pid = spawn::fork(&child, &self.reports)
             .map_err(|errno| Error::system("fork", "a worker", errno))?;
         self.serial += 1;
-        self.programs.insert(Pid(pid), start.program.clone());
-        Ok((Pid(pid), socket))
+        let origin = Origin { program: start.program.clone(), folder: start.folder.clone() };
+        self.origins.insert(Pid(pid), origin);
+        Ok(Started { pid: Pid(pid), user: start.prepared.user, socket })
+    }
+
+    /// What a generation is started from, as text.
+    pub(super) fn command(&self, generation: Generation) -> Vec<String> {
+        let start = self.starts.0.iter().find(|start| start.generation == generation);
+        let mut words = Vec::new();
+        for word in start.map_or(&[][..], |start| &start.launch.command) {
+            words.push(word.to_string_lossy().into_owned());
+        }
+        words
+    }
+
+    /// Workers started so far.
+    pub(super) fn starts(&self) -> u64 {
+        self.serial
     }
 
     pub(super) fn reports(&self) -> &Reports {
         &self.reports
     }
 
-    /// What a child's report means.
-    pub(super) fn failure(&self, report: Report) -> Error {
-        match (report.step, self.programs.get(Pid(report.pid))) {
-            (Step::Execute, Some(program)) => exec::error(program, report.errno),
-            (Step::Prepare | Step::Execute, _) => {
-                Error::system("prepare", "a worker", report.errno)
-            }
-        }
+    /// What a child's report means. Nothing, if it is none of a worker's.
+    pub(super) fn failure(&self, report: Report) -> Option<Error> {
+        let origin = self.origins.get(Pid(report.pid))?;
+        Some(settings::failure(report, &origin.program, origin.folder.as_deref()))
     }
 
     /// A worker has ended: all its reports are read.
     pub(super) fn ended(&mut self, pid: Pid) {
-        self.programs.remove(pid);
+        self.origins.remove(pid);
     }
 }
 
-fn prepare(listeners: &[BorrowedFd<'_>], nonblocking: bool) -> Result<(), Errno> {
-    let reserved = FIRST_FD + listeners.len() as i32;
-    for fd in listeners {
-        // It would be lost to another one's number in the child.
-        if fd.as_raw_fd() < reserved {
-            return Err(Errno(libc::EMFILE));
-        }
+/// Those that a worker gets, in this order.
+fn descriptors<'a>(
+    listeners: &'a [Listener],
+    stored: &[&'a Stored],
+    protocols: &[Protocol],
+) -> Result<Vec<BorrowedFd<'a>>, Errno> {
+    let nonblocking = wants_nonblocking(protocols);
+    let mut all = Vec::new();
+    for listener in listeners {
         // Each time: a former worker may have undone it, and a repaired listener is a new one.
         if nonblocking {
-            socket::set_nonblocking(*fd)?;
+            socket::set_nonblocking(listener.fd.as_fd())?;
+        }
+        all.push(listener.fd.as_fd());
+    }
+    for one in stored {
+        all.push(one.fd.as_fd());
+    }
+    for fd in &all {
+        // It would be lost to another one's number in the child.
+        if fd.as_raw_fd() < FIRST_FD + all.len() as i32 {
+            return Err(Errno(libc::EMFILE));
         }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// None has a NUL inside: an address or a name that has one is refused on the command line.
+fn c_strings(variables: Vec<String>) -> Vec<CString> {
+    let mut all = Vec::new();
+    for variable in variables {
+        if let Ok(variable) = CString::new(variable) {
+            all.push(variable);
+        }
+    }
+    all
 }
 
 /// For fd 0 of workers that do not inherit it; once.
@@ -230,18 +286,16 @@ impl Starts {
 
 impl Start {
     fn new(generation: Generation, mut launch: Launch) -> Result<Start, Error> {
-        let given = core::mem::take(&mut launch.environment);
-        let own_path = || environment::variable("PATH").map(<[u8]>::to_vec);
-        let path = given.get(b"PATH").map(<[u8]>::to_vec).or_else(own_path);
-        let program = find(&launch, path.as_deref())?;
-        let environment = passed_on(given);
-        Ok(Start { generation, launch, environment, path, program, is_fresh: true })
+        let prepared = settings::prepare(core::mem::take(&mut launch.settings), may_pass_on)?;
+        let folder: Option<Rc<CStr>> = prepared.settings.folder.as_deref().map(Into::into);
+        let program = find(&launch, &prepared)?;
+        Ok(Start { generation, launch, prepared, folder, program, is_fresh: true })
     }
 
     /// Before each worker: what an upgrade of the system replaced is found where it is now.
     fn find_again(&mut self) -> Result<(), Error> {
         if !core::mem::take(&mut self.is_fresh) {
-            self.program = find(&self.launch, self.path.as_deref())?;
+            self.program = find(&self.launch, &self.prepared)?;
         }
         Ok(())
     }
@@ -255,43 +309,33 @@ impl Start {
     }
 }
 
-fn find(launch: &Launch, path: Option<&[u8]>) -> Result<Rc<CStr>, Error> {
+fn find(launch: &Launch, prepared: &Prepared) -> Result<Rc<CStr>, Error> {
+    let (path, folder) = (prepared.path.as_deref(), prepared.settings.folder.as_deref());
     match launch.command.first() {
-        Some(command) => Ok(exec::find(command, path)?.into()),
+        Some(command) => Ok(exec::find(command, path, folder)?.into()),
         None => Err(Error::usage("COMMAND", "missing")),
     }
-}
-
-/// What is fd3's to say is nobody else's: a worker's sockets and its slot are as fd3 tells them.
-#[inline(never)]
-fn passed_on(given: Environment) -> Vec<CString> {
-    let mut all = Vec::new();
-    for variable in environment::variables() {
-        if given.get(env_file::name(variable.to_bytes())).is_none() {
-            all.push(variable.to_owned());
-        }
-    }
-    all.append(&mut given.into_strings());
-    all.retain(|variable| may_pass_on(variable.to_bytes()));
-    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::{Errno, Kind};
+    use crate::plan::Settings;
     use crate::protocol::activation::Protocol;
+    use crate::protocol::env_file;
+    use crate::sys::spawn::Step;
 
     const ONE: Generation = Generation(1);
     const TWO: Generation = Generation(2);
     const THREE: Generation = Generation(3);
 
     fn launch(command: &str, variables: &str) -> Launch {
-        let mut environment = Environment::default();
-        environment.add(variables.as_bytes()).expect("they are variables");
+        let mut settings = Settings::default();
+        settings.environment.add(variables.as_bytes()).expect("they are variables");
         Launch {
             command: vec![CString::new(command).expect("no NUL")],
-            environment,
+            settings,
             protocols: vec![Protocol::Listen],
             stdin: None,
             watchdog: None,
@@ -300,7 +344,7 @@ mod tests {
     }
 
     fn launcher() -> Launcher {
-        Launcher::new(1, None, Reports::new(3).expect("there are pipes"), Pid(1))
+        Launcher::new(1, 0, None, Reports::new(3).expect("there are pipes"), Pid(1))
     }
 
     fn program(launcher: &mut Launcher, generation: Generation) -> Option<String> {
@@ -345,25 +389,32 @@ mod tests {
     #[test]
     fn a_report_is_of_its_workers_program_even_when_that_is_forgotten() {
         let mut launcher = launcher();
-        let report = |step| Report { pid: 7, step, errno: Errno(libc::ETXTBSY) };
+        let report = |step| Report { pid: 7, step, which: 0, errno: Errno(libc::ETXTBSY) };
         launcher.load(ONE, launch("/bin/sh", "")).expect("there is a shell");
         launcher.load(TWO, launch("/bin/cat", "")).expect("there is a cat");
         let cat = launcher.starts.of(TWO).expect("it is loaded").program.clone();
-        launcher.programs.insert(Pid(7), cat);
+        launcher.origins.insert(Pid(7), Origin { program: cat, folder: Some(c"/srv".into()) });
         launcher.forget(TWO);
-        let said = launcher.failure(report(Step::Execute)).to_string();
-        assert_eq!(said, "cannot execute /bin/cat: text file busy");
-        let said = launcher.failure(report(Step::Prepare)).to_string();
-        assert_eq!(said, "cannot prepare a worker: text file busy");
+        for (step, what) in [
+            (Step::Execute, "execute /bin/cat"),
+            (Step::Prepare, "prepare a worker"),
+            (Step::Folder, "change to /srv"),
+        ] {
+            if step == Step::Folder && !cfg!(feature = "settings") {
+                continue;
+            }
+            let said = launcher.failure(report(step)).map(|error| error.to_string());
+            assert_eq!(said, Some(format!("cannot {what}: text file busy")));
+        }
         launcher.ended(Pid(7));
-        assert!(launcher.programs.is_empty());
+        assert!(launcher.failure(report(Step::Execute)).is_none());
     }
 
     #[test]
     fn given_variables_win_over_fd3s_own_and_never_over_what_it_tells() {
         let given = "PATH=/bin\nNEW=\nLISTEN_FDS=9\nNOTIFY_SOCKET=x\nFD3_SLOT=9\nZ=1";
         let start = Start::new(ONE, launch("sh", given)).expect("there is a shell");
-        let all: Vec<&[u8]> = start.environment.iter().map(|one| one.to_bytes()).collect();
+        let all: Vec<&[u8]> = start.prepared.environment.iter().map(|one| one.to_bytes()).collect();
         let count = |name: &[u8]| all.iter().filter(|one| env_file::name(one) == name).count();
         assert!(std::env::var_os("PATH").is_some_and(|own| own != "/bin"));
         for variable in [&b"PATH=/bin"[..], b"NEW=", b"Z=1"] {

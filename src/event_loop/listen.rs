@@ -1,18 +1,12 @@
-//! From one `Listen` to a socket that listens: every kind of address, and back again.
+//! From an address to a socket that listens there: every kind, and back again.
 
 use crate::error::{Errno, Error};
-use crate::protocol::address::{Address, Ip, Listen, Options, Scope, UnixKind, UnixName};
-use crate::protocol::passwd;
-use crate::sys::file;
+use crate::protocol::address::{Address, Ip, Options, Scope, UnixKind, UnixName};
+use crate::settings::accounts;
 use crate::sys::socket::{self, Kind, Name, Seen, SocketOption};
 use crate::sys::unix_path::{self, Access, BoundPath, Trouble};
-use alloc::format;
-use alloc::string::String;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// /etc/passwd and /etc/group may be longer only where they are no such thing.
-const NAMES_FILE_MAX: usize = 16 << 20;
 
 /// A socket that was just made.
 #[derive(Debug)]
@@ -23,17 +17,16 @@ pub(super) struct Fresh {
     pub path: Option<BoundPath>,
 }
 
-/// Makes, binds and listens. `address` is not always the one in `listen`: a socket that replaces a
-/// dead one goes to where that was.
-pub(super) fn open(address: &Address, listen: &Listen) -> Result<Fresh, Error> {
+/// Makes, binds and listens.
+pub(super) fn open(address: &Address, options: &Options) -> Result<Fresh, Error> {
     match address {
-        Address::Tcp { ip, port } => open_inet(address, ip, *port, Kind::Stream, &listen.options),
-        Address::Udp { ip, port } => open_inet(address, ip, *port, Kind::Datagram, &listen.options),
-        Address::Unix { kind, name } => open_unix(address, *kind, name, &listen.options),
+        Address::Tcp { ip, port } => open_inet(address, ip, *port, Kind::Stream, options),
+        Address::Udp { ip, port } => open_inet(address, ip, *port, Kind::Datagram, options),
+        Address::Unix { kind, name } => open_unix(address, *kind, name, options),
         Address::Vsock { cid, port } => {
             let name = Name::Vsock { cid: *cid, port: *port };
             let fd = socket::open(&name, Kind::Stream).map_err(|e| cannot_bind(address, e))?;
-            bind_and_listen(address, &fd, &name, Kind::Stream, &listen.options)?;
+            bind_and_listen(address, &fd, &name, Kind::Stream, options)?;
             Ok(Fresh { address: bound(address, fd.as_fd()), fd, path: None })
         }
         Address::Inherited(_) => Err(Error::refused("bind", address, "it is inherited")),
@@ -215,36 +208,12 @@ fn bound(address: &Address, fd: BorrowedFd<'_>) -> Address {
 }
 
 fn access(address: &Address, options: &Options) -> Result<Access, Error> {
-    let uid = |file: &[u8], name: &str| passwd::uid_of(file, name).map(|(uid, _)| uid);
+    let bad = |why: String| Error::refused("bind", address, why);
     Ok(Access {
         mode: options.mode,
-        uid: id(address, "user", options.user.as_deref(), "/etc/passwd", &uid)?,
-        gid: id(address, "group", options.group.as_deref(), "/etc/group", &passwd::gid_of)?,
+        uid: options.user.as_deref().map(accounts::user_of).transpose().map_err(bad)?,
+        gid: options.group.as_deref().map(accounts::group_of).transpose().map_err(bad)?,
     })
-}
-
-/// A number is taken as it is, also in images that have no such file.
-fn id(
-    address: &Address,
-    what: &str,
-    given: Option<&str>,
-    path: &str,
-    find: &dyn Fn(&[u8], &str) -> Option<u32>,
-) -> Result<Option<u32>, Error> {
-    let Some(given) = given else {
-        return Ok(None);
-    };
-    if let Some(id) = passwd::id(given.as_bytes()) {
-        return Ok(Some(id));
-    }
-    let reason: String = match file::read(path.as_bytes(), NAMES_FILE_MAX) {
-        Ok(bytes) => match find(&bytes, given) {
-            Some(id) => return Ok(Some(id)),
-            None => format!("{what} \"{given}\" is not in {path}"),
-        },
-        Err(errno) => format!("{what} \"{given}\" needs {path}: {errno}; accepted: a number"),
-    };
-    Err(Error::refused("bind", address, reason))
 }
 
 #[cfg(test)]

@@ -9,13 +9,14 @@ mod tests;
 
 use super::listen::{self, Fresh};
 use crate::error::{Errno, Error};
-use crate::protocol::address::{Address, Inherit, Listen};
+use crate::protocol::address::{Address, Inherit, Listen, Options};
 use crate::protocol::joined;
 use crate::sys::inotify::Inotify;
 use crate::sys::queue::{Queue, queue};
 use crate::sys::socket::{self, Kind};
 use crate::sys::unix_path::{BoundPath, State};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,7 +40,7 @@ pub struct Listener {
     pub name: String,
     /// As bound: with the port that the kernel chose, or what an adopted socket is.
     pub address: Address,
-    pub listen: Listen,
+    pub listen: Rc<Listen>,
     /// Whether it has a queue of connections (else it is a datagram socket).
     pub stream: bool,
     /// As the kernel has it; where it does not tell, as asked. 0 when not `stream`.
@@ -93,7 +94,7 @@ pub struct Damage {
 impl Listeners {
     /// All or nothing: an error leaves no path behind.
     #[inline(never)]
-    pub fn open(plans: &[Listen], inherited: &Inherited) -> Result<Listeners, Error> {
+    pub fn open(plans: &[Rc<Listen>], inherited: &Inherited) -> Result<Listeners, Error> {
         let mut all: Vec<Listener> = Vec::with_capacity(plans.len());
         let mut taken = Vec::new();
         for plan in plans {
@@ -187,7 +188,7 @@ impl Listener {
         fd: OwnedFd,
         name: String,
         address: Address,
-        listen: Listen,
+        listen: Rc<Listen>,
         path: Option<BoundPath>,
     ) -> Result<Listener, Error> {
         let cannot = |errno: Errno| Error::system("adopt", &address, errno);
@@ -233,11 +234,15 @@ impl Listener {
         adopted && matches!(self.address, Address::Unix { .. } | Address::Inherited(_))
     }
 
-    fn open(plan: &Listen, inherited: &Inherited, taken: &mut Vec<i32>) -> Result<Listener, Error> {
+    fn open(
+        plan: &Rc<Listen>,
+        inherited: &Inherited,
+        taken: &mut Vec<i32>,
+    ) -> Result<Listener, Error> {
         if let Address::Inherited(which) = &plan.address {
             return Listener::adopt(plan, which, inherited, taken);
         }
-        let Fresh { fd, address, mut path } = listen::open(&plan.address, plan)?;
+        let Fresh { fd, address, mut path } = listen::open(&plan.address, &plan.options)?;
         let name = plan.options.name.clone().unwrap_or_else(|| UNNAMED.to_string());
         let mut listener = Listener::from_parts(fd, name, address, plan.clone(), None);
         match (&mut listener, &mut path) {
@@ -279,9 +284,11 @@ impl Listener {
         let address = listen::address_of(fd.as_fd(), seen).unwrap_or_else(|| plan.address.clone());
         let named = plan.options.name.as_ref().or_else(|| inherited.name_of(number));
         let name = named.map_or_else(|| UNNAMED.to_string(), String::clone);
-        let mut listen = plan.clone();
-        listen.options.v6only = seen.v6only;
-        Listener::from_parts(fd, name, address, listen, None)
+        // `fd:` takes no other option, but the name.
+        let options =
+            Options { v6only: seen.v6only, backlog: plan.options.backlog, ..Options::default() };
+        let listen = Listen { text: String::new(), address: plan.address.clone(), options };
+        Listener::from_parts(fd, name, address, Rc::new(listen), None)
     }
 
     #[inline(never)]
@@ -343,7 +350,7 @@ impl Listener {
             let reason = "it was inherited; whoever made it must make it anew";
             return Err(Error::refused("replace", &self.address, reason));
         }
-        match listen::open(&self.address, &self.listen) {
+        match listen::open(&self.address, &self.listen.options) {
             Ok(fresh) => {
                 replaced.push(core::mem::replace(&mut self.fd, fresh.fd));
                 self.let_go = false;

@@ -1,13 +1,19 @@
 //! What a generation of workers is started from, read anew at each reload, and the part of it that a
 //! reload cannot change: what fd3 itself, and not a worker, was started with.
 
+use alloc::rc::Rc;
+
 use super::EventLoop;
 use crate::error::Error;
-use crate::plan::{Control, LogPlan, Plan, Rules, Workers};
+use crate::plan::{Control, Files, LogPlan, Plan, Rules, Workers};
 use crate::protocol::activation::FIRST_FD;
 use crate::protocol::address::Listen;
-use crate::supervisor::Event;
-use crate::units::Generation;
+use crate::supervisor::{Event, Fact, Outcome};
+use crate::units::{CommandId, Generation};
+use std::ffi::CString;
+
+/// Whether anybody can ask for another COMMAND.
+const HERE: bool = cfg!(feature = "control");
 
 /// Makes the plan anew, from all that it was made from at the start, as that is now.
 pub(crate) type Anew = Box<dyn FnMut() -> Result<Plan, Error>>;
@@ -15,36 +21,109 @@ pub(crate) type Anew = Box<dyn FnMut() -> Result<Plan, Error>>;
 pub(super) struct Loader {
     pub(super) anew: Anew,
     pub(super) fixed: Fixed,
+    /// What takes the place of the command line's COMMAND.
+    pub(super) commands: Commands,
 }
+
+/// Another COMMAND is only the one that counts when the reload that brought it is done: until then, and after one
+/// that came to nothing, reloads start the former one.
+#[derive(Default)]
+pub(super) struct Commands {
+    /// Asked for, and not loaded yet.
+    offered: Vec<(CommandId, Vec<CString>)>,
+    /// Of the reload that runs.
+    tried: Option<Vec<CString>>,
+    current: Option<Vec<CString>>,
+}
+
+impl Commands {
+    pub(super) fn offer(&mut self, id: CommandId, words: Vec<CString>) {
+        self.offered.push((id, words));
+    }
+
+    /// The others were refused.
+    pub(super) fn keep_only(&mut self, wanted: Option<CommandId>) {
+        self.offered.retain(|(id, _)| Some(*id) == wanted);
+    }
+
+    /// What the next generation is started from, if it is not the command line's.
+    fn next(&mut self, id: Option<CommandId>) -> Option<Vec<CString>> {
+        let place = self.offered.iter().position(|(offered, _)| Some(*offered) == id);
+        self.tried = place.map(|place| self.offered.remove(place).1);
+        self.tried.clone().or_else(|| self.current.clone())
+    }
+}
+
+impl Loader {
+    pub(super) fn note(&mut self, fact: &Fact) {
+        if let Fact::ReloadEnded { outcome, .. } = fact {
+            let tried = self.commands.tried.take();
+            if let (Outcome::Done { .. }, Some(words)) = (outcome, tried) {
+                self.commands.current = Some(words);
+            }
+        }
+    }
+}
+
+/// Descriptors of fd3's own, besides those for listeners and workers, with some to spare.
+const OWN_DESCRIPTORS: u64 = 64;
 
 /// What a reload leaves as it is.
 pub(super) struct Fixed {
-    pub(super) listen: Vec<Listen>,
+    pub(super) listen: Vec<Rc<Listen>>,
     pub(super) workers: Workers,
     pub(super) control: Control,
+    pub(super) metrics: Option<Box<Listen>>,
+    pub(super) fd_store: u32,
     pub(super) log: LogPlan,
+    pub(super) files: Files,
 }
 
 impl EventLoop {
     /// Reads anew what `generation` is to be started from. Nothing is changed by what cannot be.
     #[inline(never)]
-    pub(super) fn load(&mut self, generation: Generation) -> Event {
-        match self.load_or_not(generation) {
+    pub(super) fn load(&mut self, generation: Generation, command: Option<CommandId>) -> Event {
+        match self.load_or_not(generation, command) {
             Ok(rules) => Event::Loaded { rules: Box::new(rules) },
             Err(error) => Event::LoadFailed { error },
         }
     }
 
-    fn load_or_not(&mut self, generation: Generation) -> Result<Rules, Error> {
-        let plan = (self.loader.anew)()?;
-        let Plan { listen, workers, control, log, rules, launch } = plan;
-        self.loader.fixed.check(&Fixed { listen, workers, control, log })?;
+    fn load_or_not(
+        &mut self,
+        generation: Generation,
+        command: Option<CommandId>,
+    ) -> Result<Rules, Error> {
+        let words = if HERE { self.loader.commands.next(command) } else { None };
+        let mut plan = (self.loader.anew)()?;
+        if let Some(words) = words {
+            plan.launch.command = words;
+        }
+        let Plan { listen, workers, control, metrics, fd_store, log, files, .. } = plan;
+        let new = Fixed { listen, workers, control, metrics, fd_store, log, files };
+        self.loader.fixed.check(&new)?;
+        let Plan { rules, launch, .. } = plan;
         self.launcher.load(generation, launch)?;
         Ok(rules)
     }
 }
 
 impl Fixed {
+    /// Workers are given the numbers below; no descriptor of fd3's own may be among them.
+    pub(super) fn reserved(&self) -> i32 {
+        FIRST_FD + self.listen.len() as i32 + self.fd_store as i32
+    }
+
+    /// How many descriptors fd3 needs for so many workers: one each, of whom there are twice as many while a
+    /// reload runs, and what they store.
+    pub(super) fn descriptors(&self, workers: u32) -> u64 {
+        let for_each = u64::from(self.fd_store) + 2;
+        OWN_DESCRIPTORS
+            + self.reserved() as u64
+            + self.listen.len() as u64
+            + for_each * u64::from(workers)
+    }
+
     /// Whether all of it is as it was.
     #[inline(never)]
     fn check(&self, new: &Fixed) -> Result<(), Error> {
@@ -56,6 +135,15 @@ impl Fixed {
         if new.control != self.control {
             return other("--control", "to change it, restart fd3");
         }
+        if new.metrics != self.metrics {
+            return other("--metrics", "to change it, restart fd3");
+        }
+        if new.fd_store != self.fd_store {
+            return other("--fd-store", "to change it, restart fd3");
+        }
+        if cfg!(feature = "records") && new.files != self.files {
+            return other("--pid-file or --status-file", "to change them, restart fd3");
+        }
         if new.log != self.log {
             return other("--log, --quiet or --verbose", "to change the log, restart fd3");
         }
@@ -63,7 +151,7 @@ impl Fixed {
     }
 
     /// Workers know a listener by its descriptor, so the order counts as well.
-    fn check_listeners(&self, new: &[Listen]) -> Result<(), Error> {
+    fn check_listeners(&self, new: &[Rc<Listen>]) -> Result<(), Error> {
         let same = self.listen.iter().zip(new).take_while(|(old, new)| is_same(old, new)).count();
         let (doing, listen) = match (self.listen.get(same), new.get(same)) {
             (None, None) => return Ok(()),
@@ -90,8 +178,10 @@ mod tests {
     const LOG: LogPlan = LogPlan { format: LogFormat::Text, level: Level::Notice };
 
     fn fixed(listen: &[&str], workers: Workers, log: LogPlan) -> Fixed {
-        let listen = listen.iter().map(|text| parse(text.as_bytes()).expect("an address"));
-        Fixed { listen: listen.collect(), workers, control: Control::Automatic, log }
+        let listen = listen.iter().map(|text| Rc::new(parse(text.as_bytes()).expect("an address")));
+        let (control, files) = (Control::Automatic, Files::default());
+        let listen = listen.collect();
+        Fixed { listen, workers, control, metrics: None, fd_store: 0, log, files }
     }
 
     fn listening(listen: &[&str]) -> Fixed {
@@ -144,6 +234,9 @@ mod tests {
         let nowhere = Fixed { control: Control::Nowhere, ..fixed(&[], Workers::Count(2), LOG) };
         let expected = "cannot reload with another --control: to change it, restart fd3";
         assert_eq!(said(&old, &nowhere), expected);
+        let storing = Fixed { fd_store: 1, ..fixed(&[], Workers::Count(2), LOG) };
+        let expected = "cannot reload with another --fd-store: to change it, restart fd3";
+        assert_eq!(said(&old, &storing), expected);
         assert_eq!(said(&old, &fixed(&[], Workers::Count(2), LOG)), "");
     }
 }

@@ -3,11 +3,13 @@
 
 use core::cell::Cell;
 
+use super::children::Heard;
 use super::listeners::{Damage, Listeners, What};
+use super::roll::Roll;
 use crate::error::{Errno, Error};
-use crate::plan::{Level, LogPlan};
+use crate::plan::{Level, LogFormat, LogPlan};
 use crate::protocol::address::Address;
-use crate::protocol::log_line::LogLine;
+use crate::protocol::log_line::{LogLine, level_name};
 use crate::protocol::signal_name;
 use crate::supervisor::{Fact, Next, Outcome, Status, StopReason};
 use crate::sys::clock;
@@ -18,21 +20,73 @@ pub(super) struct Log {
     plan: LogPlan,
     stderr: Stderr,
     lost: Cell<u64>,
+    voice: Option<Voice>,
 }
+
+/// Says a fact in other words than fd3's, with those who were started: nothing if fd3 is to say it.
+pub(crate) type Voice = Box<dyn Fn(&Fact, &Roll) -> Option<String>>;
 
 impl Log {
     pub(super) fn new(plan: LogPlan) -> Log {
-        Log { plan, stderr: Stderr::new(), lost: Cell::new(0) }
+        Log { plan, stderr: Stderr::new(), lost: Cell::new(0), voice: None }
     }
 
+    /// From now on, and the one before it.
+    pub(super) fn set_level(&mut self, level: Level) -> Level {
+        let before = core::mem::replace(&mut self.plan.level, level);
+        if level != before {
+            self.write_at(Level::Notice, "log level changed", &|line| {
+                line.text("level", level_name(level));
+            });
+        }
+        before
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.plan.level
+    }
+
+    /// From now on it goes to what stderr is now, as far as that goes in these words.
+    #[cfg(feature = "starter")]
+    pub(super) fn speak(&mut self, voice: Voice) {
+        (self.stderr, self.voice) = (Stderr::new(), Some(voice));
+    }
+
+    /// A descriptor of its own, if it has one.
+    #[cfg(feature = "init")]
+    pub(super) fn descriptor(&self) -> Option<i32> {
+        self.stderr.descriptor()
+    }
+
+    /// `heard` is what the worker, if it is about one, said of itself.
     #[inline(never)]
-    pub(super) fn tell(&self, fact: &Fact) {
+    pub(super) fn tell(&self, fact: &Fact, heard: Option<&Heard>, roll: &Roll) {
+        if cfg!(feature = "starter")
+            && let Some(said) = self.voice.as_ref().and_then(|voice| voice(fact, roll))
+        {
+            self.stderr.write(said.as_bytes());
+            return;
+        }
         let level = level(fact);
         if level <= self.plan.level {
             let mut line = self.line(level);
             words(fact, &mut line);
+            own_words(heard, &mut line);
             self.write(line);
         }
+    }
+
+    /// RELOADING=1, and what follows it.
+    pub(super) fn reloading_itself(&self, slot: SlotId, pid: Pid) {
+        self.write_at(Level::Info, "worker reloading itself", &|line| {
+            line.number("slot", slot).number("pid", pid);
+        });
+    }
+
+    pub(super) fn reloaded_itself(&self, slot: SlotId, pid: Pid, after: Millis) {
+        self.write_at(Level::Info, "worker reloaded itself", &|line| {
+            line.number("slot", slot).number("pid", pid).span("after", after);
+        });
     }
 
     /// Where clients can come from. A port that nobody could know is told without -v.
@@ -60,6 +114,13 @@ impl Log {
         });
     }
 
+    /// Where metrics are told.
+    pub(super) fn metrics(&self, address: &Address) {
+        self.write_at(Level::Info, "metrics", &|line| {
+            line.text("address", address);
+        });
+    }
+
     /// Nobody asked for one.
     pub(super) fn no_control(&self, error: &Error) {
         self.write_at(Level::Info, "no control socket", &|line| {
@@ -69,6 +130,10 @@ impl Log {
 
     pub(super) fn cannot_accept(&self, errno: Errno) {
         self.trouble("cannot accept a client of the control socket", errno);
+    }
+
+    pub(super) fn cannot_accept_scraper(&self, errno: Errno) {
+        self.trouble("cannot accept a client of the metrics", errno);
     }
 
     pub(super) fn damage(&self, damage: &Damage, listeners: &Listeners, suspect: Option<Pid>) {
@@ -109,6 +174,28 @@ impl Log {
         });
     }
 
+    /// A descriptor that a worker left with us, or too many of them.
+    pub(super) fn stored(&self, slot: SlotId, pid: Pid, name: &str, kept: Result<(), Errno>) {
+        let (level, message) = match kept {
+            Ok(()) => (Level::Info, "descriptor stored"),
+            Err(_) => (Level::Warn, "cannot store a descriptor, closed"),
+        };
+        self.write_at(level, message, &|line| {
+            line.number("slot", slot).number("pid", pid).text("name", name);
+            match kept {
+                Ok(()) => line,
+                Err(Errno(libc::EDQUOT)) => line.text("why", "--fd-store allows no more"),
+                Err(errno) => line.text("error", errno),
+            };
+        });
+    }
+
+    pub(super) fn cannot_write_down(&self, error: &Error) {
+        self.write_at(Level::Error, "the status file is not up to date", &|line| {
+            line.text("error", error);
+        });
+    }
+
     pub(super) fn cannot_watch(&self, errno: Errno) {
         self.trouble("cannot watch the listeners", errno);
     }
@@ -135,7 +222,7 @@ impl Log {
         LogLine::new(self.plan.format, level, clock::realtime_ms())
     }
 
-    fn write_at(&self, level: Level, message: &str, rest: &dyn Fn(&mut LogLine)) {
+    pub(super) fn write_at(&self, level: Level, message: &str, rest: &dyn Fn(&mut LogLine)) {
         if level <= self.plan.level {
             let mut line = self.line(level);
             rest(line.message(message));
@@ -160,6 +247,14 @@ impl Log {
     }
 }
 
+/// The same for who waits on the control socket.
+pub(super) fn text(fact: &Fact, heard: Option<&Heard>) -> String {
+    let mut line = LogLine::new(LogFormat::Text, Level::Info, 0);
+    words(fact, &mut line);
+    own_words(heard, &mut line);
+    line.finish()
+}
+
 fn is_port_zero(address: &Address) -> bool {
     match address {
         Address::Tcp { port, .. } | Address::Udp { port, .. } => *port == 0,
@@ -175,7 +270,7 @@ fn level(fact: &Fact) -> Level {
         Fact::NotStarted { next: Next::GiveUp(_), .. }
         | Fact::Exited { next: Next::GiveUp(_), .. }
         | Fact::Replaced { next: Next::GiveUp(_), .. } => Level::Error,
-        Fact::Exited { next: Next::Asked, .. } => Level::Info,
+        Fact::Exited { next: Next::Asked | Next::InVain | Next::Wait, .. } => Level::Info,
         Fact::Exited { next: Next::Rest, status: Status::Exited(0), .. } => Level::Info,
         Fact::NotStarted { .. } | Fact::Exited { .. } => Level::Warn,
         Fact::StartTimedOut { .. } | Fact::StopTimedOut { .. } | Fact::Hung { .. } => Level::Warn,
@@ -185,7 +280,8 @@ fn level(fact: &Fact) -> Level {
             Level::Error
         }
         Fact::Stopping { .. } => Level::Info,
-        Fact::ReloadWaits { .. } => Level::Notice,
+        Fact::ReloadWaits { .. } | Fact::TooOld { .. } => Level::Notice,
+        Fact::TriedAgain { .. } => Level::Warn,
         Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => Level::Info,
         Fact::RenewalEnded { again_in: Some(_), .. } => Level::Warn,
         Fact::RenewalEnded { .. } => Level::Info,
@@ -223,11 +319,16 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
         Fact::Abandoned { slot, pid } => {
             worker(line, "worker outlives SIGKILL, left behind", *slot, *pid)
         }
-        Fact::Renewing { slot } => line.message("renewing an old worker").number("slot", slot),
+        Fact::Renewing { slot } => line.message("renewing a worker").number("slot", slot),
         Fact::RenewalEnded { slot, outcome, again_in } => {
             renewed(outcome, *again_in, line).number("slot", slot)
         }
         Fact::Scaled { workers } => line.message("scaled").number("workers", workers),
+        Fact::TriedAgain { slot, why, again_in } => {
+            let line = line.message("reload goes on with another worker");
+            line.number("slot", slot).text("why", why).span("again-in", *again_in)
+        }
+        Fact::TooOld { slot, pid, .. } => worker(line, "worker is old: reload", *slot, *pid),
         Fact::ReloadWaits { workers } => line
             .message("reload waits until former workers have finished")
             .number("workers", workers),
@@ -241,7 +342,7 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
             .message("what a worker left behind did not stop in time, killed")
             .number("group", group),
         Fact::ListenersDown => line.message("no worker is started until listeners are whole again"),
-        Fact::Stopping { why, workers } => stopping(*why, line).number("workers", workers),
+        Fact::Stopping { why, workers, status } => stopping(*why, *workers, *status, line),
         Fact::StoppingNow { workers } => {
             line.message("stopping at once, workers are killed").number("workers", workers)
         }
@@ -251,6 +352,18 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
         Fact::Replaced { slot, pid, next } => {
             next_words(worker(line, "worker's listener is dead, replacing it", *slot, *pid), *next)
         }
+    }
+}
+
+/// STATUS= and ERRNO=: a worker knows best what is wrong with it.
+#[inline(never)]
+fn own_words(heard: Option<&Heard>, line: &mut LogLine) {
+    let Some(heard) = heard else { return };
+    if !heard.status.is_empty() {
+        line.text("said", &heard.status);
+    }
+    if heard.errno.0 != 0 {
+        line.text("error", heard.errno);
     }
 }
 
@@ -287,7 +400,7 @@ fn ended<'a>(outcome: &Outcome, line: &'a mut LogLine) -> &'a mut LogLine {
             .message("reload ended, slots that had no turn keep their workers")
             .number("replaced", replaced)
             .text("why", why),
-        Outcome::Stopped => line.message("reload ended by a stop"),
+        Outcome::Stopped | Outcome::Scaled { .. } => line.message("reload ended by a stop"),
     }
 }
 
@@ -302,7 +415,9 @@ fn renewed<'a>(
             let line = line.message("worker not renewed, the old one goes on");
             span(line.text("why", why), "again-in", again_in)
         }
-        Outcome::Refused { .. } | Outcome::Stopped => line.message("renewal ended by a stop"),
+        Outcome::Refused { .. } | Outcome::Stopped | Outcome::Scaled { .. } => {
+            line.message("renewal ended by a stop")
+        }
     }
 }
 
@@ -313,17 +428,24 @@ fn span<'a>(line: &'a mut LogLine, name: &str, span: Option<Millis>) -> &'a mut 
     }
 }
 
-fn stopping(why: StopReason, line: &mut LogLine) -> &mut LogLine {
-    match why {
+fn stopping(why: StopReason, workers: usize, status: u8, line: &mut LogLine) -> &mut LogLine {
+    let line = match why {
         StopReason::Signal(signal) => {
-            line.message("stopping").text("signal", signal_name::name(signal))
+            let line = line.message("stopping").text("signal", signal_name::name(signal));
+            return line.number("workers", workers);
         }
+        StopReason::Asked if cfg!(feature = "control") => {
+            let line = line.message("stopping").text("by", "control");
+            return line.number("workers", workers);
+        }
+        StopReason::Asked => line,
         StopReason::RespawnLimit(slot) => {
             line.message("giving up: too many restarts").number("slot", slot)
         }
         StopReason::CannotStart => line.message("giving up: cannot start"),
         StopReason::ListenerDead => line.message("giving up: a listener cannot be replaced"),
-    }
+    };
+    line.number("workers", workers).number("exit-status", status)
 }
 
 fn status_words(line: &mut LogLine, status: Status) -> &mut LogLine {
@@ -337,8 +459,9 @@ fn status_words(line: &mut LogLine, status: Status) -> &mut LogLine {
 fn next_words(line: &mut LogLine, next: Next) -> &mut LogLine {
     match next {
         Next::Restart(wait) => line.span("restart-in", wait),
-        Next::Asked => line,
+        Next::Asked | Next::InVain => line,
         Next::Rest => line.text("restart", "no"),
+        Next::Wait => line.text("restart", "on-demand"),
         Next::GiveUp(_) => line.text("restart", "given-up"),
     }
 }

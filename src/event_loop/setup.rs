@@ -1,18 +1,25 @@
 //! Setup may fail, service may not: everything that can go wrong at the start goes wrong here, before
 //! any worker exists. What an error leaves behind is nothing.
 
+use alloc::rc::Rc;
+
 use super::guard::watch;
 use super::launch::Launcher;
 use super::listeners::{Inherited, Listeners};
-use super::load::{Anew, Fixed, Loader};
+use super::load::{Anew, Commands, Fixed, Loader};
 use super::log::Log;
+use super::records::Records;
+use super::roll::Roll;
+use super::status::Ledger;
+use super::store::Store;
 use super::token::Token;
 use super::{EventLoop, cpus, process};
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
 use crate::plan::{Plan, WORKERS_MAX, Workers};
 use crate::protocol::activation::{self, FIRST_FD};
-use crate::protocol::address::{Address, Inherit};
+use crate::protocol::address::{Address, Inherit, Listen};
+use crate::protocol::metrics::Counts;
 use crate::supervisor::{Actions, Supervisor};
 use crate::sys::environment;
 use crate::sys::epoll::{Epoll, Interest};
@@ -21,74 +28,93 @@ use crate::sys::signal::SignalFd;
 use crate::sys::spawn::Reports;
 use crate::units::{Generation, Pid};
 
-/// Descriptors of fd3's own, besides those for listeners and workers, with some to spare.
-const OWN_DESCRIPTORS: u64 = 64;
 /// What the supervisor calls the workers that it begins with.
 const FIRST_GENERATION: Generation = Generation(1);
 
 impl EventLoop {
     /// A service that is ready to run: every listener is bound, COMMAND is found, nothing is started.
-    /// `anew` makes the plan of each reload.
+    /// `anew` makes the plan of each reload. It stays until the process ends, which gives everything back:
+    /// no code that takes it apart.
     #[inline(never)]
-    pub(crate) fn set_up(plan: Plan, anew: Anew) -> Result<EventLoop, Error> {
+    pub(crate) fn set_up(plan: Plan, anew: Anew) -> Result<&'static mut EventLoop, Error> {
         let inherited = inherited();
-        let adopted = adopted(&plan, &inherited)?;
-        fd::close_inherited(&adopted);
-        let own_pid = Pid(process::own_pid());
+        let adopted = adopted(&plan.listen, &inherited)?;
+        if cfg!(feature = "starter") {
+            fd::close_inherited(&[&adopted[..], &plan.own].concat());
+        } else {
+            fd::close_inherited(&adopted);
+        }
         process::adopt_orphans();
-        let workers = count(plan.workers);
-        let reserved = FIRST_FD + plan.listen.len() as i32;
-        let limit = process::raise_descriptor_limit(descriptors(plan.listen.len(), workers));
+        let Plan { listen, workers, rules, launch, log, control, .. } = plan;
+        let Plan { fd_store, files, metrics, .. } = plan;
+        let (own_pid, count) = (Pid(process::own_pid()), count(workers));
+        let fixed = Fixed { listen, workers, control, metrics, fd_store, log, files };
+        let reserved = fixed.reserved();
+        let limit = process::raise_descriptor_limit(fixed.descriptors(count));
         let reports = Reports::new(reserved).map_err(cannot("a pipe"))?;
-        let mut launcher = Launcher::new(workers, limit, reports, own_pid);
-        launcher.load(FIRST_GENERATION, plan.launch)?;
         let epoll = Epoll::new().map_err(cannot("an epoll"))?;
         let signals = SignalFd::new().map_err(cannot("a signalfd"))?;
-        let supervisor = Supervisor::new(plan.rules, workers, process::seed());
-        let Plan { listen, workers: count, control, log, .. } = plan;
-        let fixed = Fixed { listen, workers: count, control, log };
-        let mut service = EventLoop {
-            supervisor,
+        let service = Box::leak(Box::new(EventLoop {
+            supervisor: Supervisor::new(rules, count, process::seed()),
             actions: Actions::new(),
             epoll,
             signals,
-            launcher,
-            loader: Loader { anew, fixed },
+            launcher: Launcher::new(count, fixed.fd_store, limit, reports, own_pid),
+            loader: Loader { anew, fixed, commands: Commands::default() },
             listeners: None,
             notify: PidMap::default(),
             control: None,
+            parting: Vec::new(),
+            metrics: None,
+            counts: Counts::default(),
+            ledger: Ledger::new(),
+            store: Store::default(),
             log: Log::new(log),
+            roll: Roll::default(),
+            records: Records::default(),
             own_pid,
             // Whoever became us may have left some.
             children_ended: true,
+            watched_for: Interest::empty(),
+            demanded: false,
             just_ready: None,
             finished: None,
-        };
+        }));
+        service.launcher.load(FIRST_GENERATION, launch)?;
         let mut listeners = Listeners::open(&service.loader.fixed.listen, &inherited)?;
         adopted.iter().filter(|number| **number >= FIRST_FD).for_each(|n| fd::close_number(*n));
-        let watched = make_way(&mut listeners, reserved)
-            .and_then(|()| service.watch_all(&mut listeners).map_err(cannot("a watch")));
-        if let Err(error) = watched {
-            listeners.close();
-            return Err(error);
+        match service.hear_all(&mut listeners, reserved) {
+            Ok(()) => {
+                service.listeners = Some(listeners);
+                Ok(service)
+            }
+            Err(error) => {
+                listeners.close();
+                service.close_control();
+                service.close_metrics();
+                Err(error)
+            }
         }
-        let control = service.loader.fixed.control.clone();
-        if let Err(error) = service.open_control(&control, reserved) {
-            listeners.close();
-            return Err(error);
-        }
-        service.log.listening(&listeners);
-        service.listeners = Some(listeners);
-        Ok(service)
     }
-}
 
-impl EventLoop {
+    /// From now on fd3 hears of all that concerns it, and can be talked to.
     #[inline(never)]
-    fn watch_all(&self, listeners: &mut Listeners) -> Result<(), Errno> {
-        self.epoll.add(self.signals.fd(), Token::Signals.bits(), Interest::IN)?;
+    fn hear_all(&mut self, listeners: &mut Listeners, reserved: i32) -> Result<(), Error> {
+        make_way(listeners, reserved)?;
+        self.watch_all(listeners).map_err(cannot("a watch"))?;
+        if cfg!(feature = "control") {
+            self.open_control(reserved)?;
+        }
+        self.open_metrics(reserved)?;
+        self.open_records()?;
+        self.log.listening(listeners);
+        Ok(())
+    }
+
+    fn watch_all(&mut self, listeners: &mut Listeners) -> Result<(), Errno> {
+        self.signals.watched_by(&mut self.epoll, Token::Signals.bits())?;
         self.epoll.add(self.launcher.reports().fd(), Token::Reports.bits(), Interest::IN)?;
-        watch(&self.epoll, listeners)?;
+        watch(&self.epoll, listeners, self.loader.fixed.reserved(), self.watched_for)?;
         match listeners.watch() {
             Some(paths) => self.epoll.add(paths, Token::Paths.bits(), Interest::IN),
             None => Ok(()),
@@ -111,11 +137,6 @@ fn cannot(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::system("make", what, errno)
 }
 
-/// How many descriptors fd3 needs: one a worker, of whom there are twice as many while a reload runs.
-pub(super) fn descriptors(listeners: usize, workers: u32) -> u64 {
-    OWN_DESCRIPTORS + 2 * listeners as u64 + 2 * u64::from(workers)
-}
-
 fn count(workers: Workers) -> u32 {
     match workers {
         Workers::Count(count) => count,
@@ -136,9 +157,9 @@ fn inherited() -> Inherited {
 
 /// The numbers that `fd:N` and `fd:NAME` speak of. All are open now: later, one that was not could be a
 /// descriptor of fd3's own.
-fn adopted(plan: &Plan, inherited: &Inherited) -> Result<Vec<i32>, Error> {
+fn adopted(plans: &[Rc<Listen>], inherited: &Inherited) -> Result<Vec<i32>, Error> {
     let mut numbers = Vec::new();
-    for listen in &plan.listen {
+    for listen in plans {
         let first = numbers.len();
         match &listen.address {
             Address::Inherited(Inherit::Number(number)) => numbers.push(*number),

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt::{Display, Write};
 
 use super::address::{Address, Ip};
+use super::whole;
 use crate::units::{Generation, Pid, SlotId};
 
 /// The first descriptor that is passed (sd_listen_fds(3)).
@@ -90,37 +91,25 @@ pub struct Variables {
 
 /// What fd3 itself may have inherited of these conventions; none of it is a worker's business. A name
 /// that ends in `_` stands for all that begin with it.
-const NEVER_PASSED_ON: &[&str] = &[
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_FDS_FIRST_FD",
-    "LISTEN_FD",
-    "NOTIFY_SOCKET",
-    "NOTIFY_FD",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "FDSTORE",
-    "SERVER_STARTER_PORT",
-    "SERVER_STARTER_GENERATION",
-    "EINHORN_",
-    "SOCKETMASTER_",
-    "GOAT_PROC",
-    "GOGRACEFUL_PPID",
-    "GOAGAIN_",
-    "NGINX",
-    "FPM_SOCKETS",
-    "FD3_",
-];
+const NEVER_PASSED_ON: &str = "\
+    LISTEN_PID LISTEN_PIDFDID LISTEN_FDS LISTEN_FDNAMES LISTEN_FDS_FIRST_FD LISTEN_FD \
+    NOTIFY_SOCKET NOTIFY_FD WATCHDOG_PID WATCHDOG_USEC FDSTORE SERVER_STARTER_PORT \
+    SERVER_STARTER_GENERATION EINHORN_ SOCKETMASTER_ GOAT_PROC GOGRACEFUL_PPID GOAGAIN_ NGINX \
+    FPM_SOCKETS FD3_";
 
 /// Whether `NAME=VALUE` of fd3's own environment may reach a worker.
 pub fn may_pass_on(variable: &[u8]) -> bool {
     let name = variable.split(|byte| *byte == b'=').next().unwrap_or(variable);
-    !NEVER_PASSED_ON.iter().any(|never| match never.as_bytes() {
-        [prefix @ .., b'_'] => name.starts_with(prefix) && name.get(prefix.len()) == Some(&b'_'),
-        whole => name == whole,
-    })
+    for never in NEVER_PASSED_ON.split(' ') {
+        let is_meant = match never.as_bytes() {
+            [.., b'_'] => name.starts_with(never.as_bytes()),
+            whole => name == whole,
+        };
+        if is_meant {
+            return false;
+        }
+    }
+    true
 }
 
 /// The sockets that fd3 itself was handed (sd_listen_fds(3)), with their names: what LISTEN_PID,
@@ -133,9 +122,11 @@ pub fn inherited(
     own: Pid,
 ) -> Vec<(i32, String)> {
     /// More than anybody passes.
-    const MOST: i32 = 65_536;
-    let for_us = pid.is_none_or(|pid| pid.is_empty() || pid.parse() == Ok(own.0));
-    let count = fds.and_then(|fds| fds.parse::<i32>().ok()).unwrap_or(0);
+    const MOST: u64 = 65_536;
+    let for_us = pid.is_none_or(|pid| {
+        pid.is_empty() || whole(pid.as_bytes(), 10).is_some_and(|pid| pid == own.0 as u64)
+    });
+    let count = fds.and_then(|fds| whole(fds.as_bytes(), 10)).unwrap_or(0);
     if !for_us || !(1..=MOST).contains(&count) {
         return Vec::new();
     }
@@ -145,7 +136,7 @@ pub fn inherited(
     }
     if names.is_none() || all.len() != count as usize {
         all.clear();
-        for fd in FIRST_FD..FIRST_FD + count {
+        for fd in FIRST_FD..FIRST_FD + count as i32 {
             all.push((fd, String::from("unknown")));
         }
     }
@@ -154,24 +145,33 @@ pub fn inherited(
 
 /// All variables that tell `worker` of `listeners`.
 #[inline(never)]
-pub fn variables(protocols: &[Protocol], listeners: &[Told<'_>], worker: Worker) -> Variables {
+pub fn variables(
+    protocols: &[Protocol],
+    listeners: &[Told<'_>],
+    stored: &[&str],
+    worker: Worker,
+) -> Variables {
     let mut told = Variables::default();
     told.set("FD3_SLOT", worker.slot);
     told.set("FD3_GENERATION", worker.generation);
-    if listeners.is_empty() {
-        return told;
+    told.set("FD3_START", worker.serial);
+    // First, as its names belong to its own count.
+    if protocols.contains(&Protocol::Listen) && listeners.len() + stored.len() > 0 {
+        told.listen(listeners, stored);
     }
     for protocol in protocols {
-        told.by(*protocol, listeners, worker);
+        if !listeners.is_empty() {
+            told.by(*protocol, listeners, worker);
+        }
     }
     told
 }
 
 impl Variables {
+    #[inline(never)]
     fn by(&mut self, protocol: Protocol, listeners: &[Told<'_>], worker: Worker) {
         match protocol {
-            Protocol::Plain => {}
-            Protocol::Listen => self.listen(listeners),
+            Protocol::Plain | Protocol::Listen => {}
             Protocol::Gograceful => {
                 self.set("LISTEN_FDS", listeners.len());
                 self.set("GOGRACEFUL_PPID", worker.parent);
@@ -207,10 +207,17 @@ impl Variables {
     }
 
     /// sd_listen_fds_with_names(3): exactly as many names as descriptors.
-    fn listen(&mut self, listeners: &[Told<'_>]) {
+    fn listen(&mut self, listeners: &[Told<'_>], stored: &[&str]) {
         self.own_pid.push("LISTEN_PID");
-        self.set("LISTEN_FDS", listeners.len());
-        self.joined("LISTEN_FDNAMES", ":", listeners, |value, _, told| value.write_str(told.name));
+        self.set("LISTEN_FDS", listeners.len() + stored.len());
+        let mut names = String::new();
+        for name in listeners.iter().map(|told| told.name).chain(stored.iter().copied()) {
+            if !names.is_empty() {
+                names.push(':');
+            }
+            names.push_str(name);
+        }
+        self.set("LISTEN_FDNAMES", names);
     }
 
     /// goagain knows one listener; its child signals GOAGAIN_PPID when it serves.
@@ -229,15 +236,17 @@ impl Variables {
         self.set("GOAGAIN_SIGNAL", libc::SIGUSR1);
     }
 
-    fn set(&mut self, name: &str, value: impl Display) {
+    pub fn set(&mut self, name: &str, value: impl Display) {
         self.set_text(name, &value);
     }
 
-    /// A variable set twice (LISTEN_FDS) is set once. One function for every type, as there are many.
+    /// A variable set twice (LISTEN_FDS) stays as it was set first. One function for every type, as there are
+    /// many.
     #[inline(never)]
     fn set_text(&mut self, name: &str, value: &dyn Display) {
         let variable = format!("{name}={value}");
-        if !self.set.contains(&variable) {
+        let same_name = &variable[..=name.len()];
+        if !self.set.iter().any(|set| set.starts_with(same_name)) {
             self.set.push(variable);
         }
     }
@@ -303,6 +312,10 @@ mod tests {
     use crate::protocol::address::parse;
 
     fn told(protocols: &[Protocol], listen: &[(&str, &str)]) -> Variables {
+        told_with(protocols, listen, &[])
+    }
+
+    fn told_with(protocols: &[Protocol], listen: &[(&str, &str)], stored: &[&str]) -> Variables {
         let addresses: Vec<Address> = listen
             .iter()
             .map(|(_, text)| parse(text.as_bytes()).map(|listen| listen.address).unwrap())
@@ -314,9 +327,10 @@ mod tests {
             .collect();
         let worker =
             Worker { slot: SlotId(2), generation: Generation(7), serial: 41, parent: Pid(100) };
-        let mut variables = variables(protocols, &listeners, worker);
+        let mut variables = variables(protocols, &listeners, stored, worker);
         assert_eq!(variables.set.remove(0), "FD3_SLOT=2");
         assert_eq!(variables.set.remove(0), "FD3_GENERATION=7");
+        assert_eq!(variables.set.remove(0), "FD3_START=41");
         variables
     }
 
@@ -385,6 +399,29 @@ mod tests {
         let tcp = ("web", "tcp://127.0.0.1:9130");
         let both = told(&[Protocol::Listen, Protocol::Gograceful], &[tcp]);
         assert_eq!(both.set, ["LISTEN_FDS=1", "LISTEN_FDNAMES=web", "GOGRACEFUL_PPID=100"]);
+    }
+
+    #[test]
+    fn stored_descriptors_come_after_the_listeners_and_only_listen_knows_them() {
+        let (tcp, both) = (("web", "tcp://127.0.0.1:9130"), ["conn", "a b"]);
+        let listen = [Protocol::Listen];
+        let with = told_with(&listen, &[tcp], &both);
+        assert_eq!(with.set, ["LISTEN_FDS=3", "LISTEN_FDNAMES=web:conn:a b"]);
+        let alone = told_with(&listen, &[], &both);
+        assert_eq!(alone.set, ["LISTEN_FDS=2", "LISTEN_FDNAMES=conn:a b"]);
+        assert_eq!(alone.own_pid, ["LISTEN_PID"]);
+        for (name, protocol) in PROTOCOLS.iter().filter(|(name, _)| *name != "listen") {
+            let without = told(&[*protocol], &[tcp]).set;
+            assert_eq!(told_with(&[*protocol], &[tcp], &both).set, without, "{name}");
+            assert!(told_with(&[*protocol], &[], &both).set.is_empty(), "{name}");
+        }
+        // What is told twice is told as a whole.
+        let expected = ["LISTEN_FDS=2", "LISTEN_FDNAMES=web:conn", "GOGRACEFUL_PPID=100"];
+        for two in
+            [[Protocol::Listen, Protocol::Gograceful], [Protocol::Gograceful, Protocol::Listen]]
+        {
+            assert_eq!(told_with(&two, &[tcp], &both[..1]).set, expected);
+        }
     }
 
     #[test]

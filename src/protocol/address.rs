@@ -12,7 +12,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-pub use options::Options;
+pub use options::{Options, octal};
+
+use super::whole;
 
 /// The longest path, and the longest abstract name, that `sockaddr_un` carries: 108 bytes, less the
 /// NUL that ends the one and begins the other.
@@ -278,12 +280,9 @@ fn no_host(host: fmt::Arguments<'_>) -> Wrong {
     wrong(format_args!("host \"{host}\"; accepted: a numeric IPv4 address, [IPv6], or none"))
 }
 
-/// Digits only: no sign, no blank.
 fn number(text: &str, min: u32, max: u32) -> Option<u32> {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok().filter(|n| (min..=max).contains(n))
+    let number = u32::try_from(whole(text.as_bytes(), 10)?).ok()?;
+    (min..=max).contains(&number).then_some(number)
 }
 
 /// Whether LISTEN_FDNAMES can carry it: printable ASCII without the colon that divides names.
@@ -336,12 +335,53 @@ impl fmt::Display for Ip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ip::Any => f.write_str("[::]"),
-            Ip::V4(addr) => addr.fmt(f),
-            Ip::V6 { addr, scope: Scope::None } => write!(f, "[{addr}]"),
-            Ip::V6 { addr, scope: Scope::Index(index) } => write!(f, "[{addr}%{index}]"),
-            Ip::V6 { addr, scope: Scope::Name(name) } => write!(f, "[{addr}%{name}]"),
+            Ip::V4(addr) => write_v4(f, *addr),
+            Ip::V6 { addr, scope } => {
+                f.write_str("[")?;
+                write_v6(f, *addr)?;
+                match scope {
+                    Scope::None => f.write_str("]"),
+                    Scope::Index(index) => write!(f, "%{index}]"),
+                    Scope::Name(name) => write!(f, "%{name}]"),
+                }
+            }
         }
     }
+}
+
+fn write_v4(f: &mut fmt::Formatter<'_>, addr: Ipv4Addr) -> fmt::Result {
+    let [a, b, c, d] = addr.octets();
+    write!(f, "{a}.{b}.{c}.{d}")
+}
+
+/// RFC 5952: of several zeros in a row, the longest row is `::`. Not by core, which has 1 KiB for this, as it
+/// can also align it.
+fn write_v6(f: &mut fmt::Formatter<'_>, addr: Ipv6Addr) -> fmt::Result {
+    if let Some(v4) = addr.to_ipv4_mapped() {
+        f.write_str("::ffff:")?;
+        return write_v4(f, v4);
+    }
+    let words = addr.segments();
+    let (mut longest, mut row) = (0..0, 0..0);
+    for (at, word) in words.iter().enumerate() {
+        row = if *word == 0 { row.start..at + 1 } else { at + 1..at + 1 };
+        if row.len() > longest.len() {
+            longest = row.clone();
+        }
+    }
+    if longest.len() < 2 {
+        longest = words.len()..words.len();
+    }
+    for (at, word) in words.iter().enumerate() {
+        if at == longest.start {
+            f.write_str("::")?;
+        }
+        if !longest.contains(&at) {
+            let colon = if at == 0 || at == longest.end { "" } else { ":" };
+            write!(f, "{colon}{word:x}")?;
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Wrong {

@@ -1,30 +1,66 @@
 //! What is said on the control socket: one line asks, lines answer. The last one begins with a word for
 //! machines, the rest of it is for people; lines before it tell how far fd3 is.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{Display, Write};
 
-use super::joined;
-use crate::supervisor::Outcome;
-use crate::units::Pid;
+use super::log_line::{LEVELS, level_name};
+use super::status::Form;
+use super::{joined, whole};
+use crate::plan::{Level, WORKERS_MAX};
+use crate::supervisor::{Ending, Outcome};
+use crate::units::{Generation, Pid, SlotId};
 
 /// The longest line that asks, without its end.
 pub const CONTROL_LINE_MAX: usize = 512;
+/// The same of one that brings a COMMAND: `reload -- WORD...`, whose `--` is within the first 512 bytes.
+pub const COMMAND_LINE_MAX: usize = 64 << 10;
 /// So many fd3 can have the same PID, each in a PID namespace of its own, and share the abstract names.
 pub const NAMES_MAX: u32 = 100;
 
 /// What somebody asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
-    Reload(Wait),
+    Reload(Wait, Conditions),
+    /// How things stand.
+    Status(Form),
+    Stop(Ending, Wait),
+    Scale(u32, Wait),
+    Restart(SlotId, Wait),
+    /// To be changed to this one, or only told.
+    LogLevel(Option<Level>),
+}
+
+/// What is special about a reload.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Conditions {
+    /// Only if this one still serves.
+    pub if_generation: Option<Generation>,
+    /// Another COMMAND with its arguments; empty if it is to be the same.
+    pub command: Vec<CString>,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    Reload,
+    Stop,
+    Scale,
+    Restart(SlotId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wait {
     ForTheOutcome,
+    /// The same, and to be told meanwhile how far it is.
+    WithProgress,
     No,
 }
 
@@ -32,7 +68,14 @@ pub enum Wait {
 type Read = fn(&[&str]) -> Result<Request, String>;
 
 /// What may be asked for.
-const VERBS: &[(&str, Read)] = &[("reload", reload)];
+const VERBS: &[(&str, Read)] = &[
+    ("reload", reload),
+    ("status", status),
+    ("stop", stop),
+    ("scale", scale),
+    ("restart", restart),
+    ("log-level", log_level),
+];
 
 /// The first word of the last line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,19 +100,26 @@ const VERDICTS: [(&str, Verdict); 4] = [
 /// What was heard so far: `None` while the line goes on, else the request, or what is wrong with it. What
 /// follows the line does not count.
 pub fn hear(so_far: &[u8]) -> Option<Result<Request, String>> {
-    match so_far.iter().take(CONTROL_LINE_MAX + 1).position(|byte| *byte == b'\n') {
+    let most = if brings_command(so_far) { COMMAND_LINE_MAX } else { CONTROL_LINE_MAX };
+    match so_far.iter().take(most + 1).position(|byte| *byte == b'\n') {
         Some(end) => Some(parse(&so_far[..end])),
-        None if so_far.len() > CONTROL_LINE_MAX => {
-            Some(Err(format!("a longer line than {CONTROL_LINE_MAX} bytes")))
-        }
+        None if so_far.len() > most => Some(Err(format!("a longer line than {most} bytes"))),
         None => None,
     }
+}
+
+fn brings_command(line: &[u8]) -> bool {
+    let begin = &line[..line.len().min(CONTROL_LINE_MAX)];
+    begin.starts_with(b"reload ") && begin.windows(4).any(|part| part == b" -- ")
 }
 
 #[inline(never)]
 fn parse(line: &[u8]) -> Result<Request, String> {
     let line = core::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let mut words = Vec::new();
+    for word in line.split_ascii_whitespace() {
+        words.push(word);
+    }
     let (verb, rest) = words.split_first().unwrap_or((&"", &[]));
     match VERBS.iter().find(|(name, _)| name == verb) {
         Some((_, read)) => read(rest),
@@ -81,13 +131,158 @@ fn parse(line: &[u8]) -> Result<Request, String> {
 }
 
 fn reload(words: &[&str]) -> Result<Request, String> {
-    match words {
-        [] => Ok(Request::Reload(Wait::ForTheOutcome)),
-        ["--no-wait"] => Ok(Request::Reload(Wait::No)),
-        ["--no-wait", word, ..] | [word, ..] => {
-            Err(format!("reload \"{word}\": one word too many; accepted: --no-wait"))
+    let end = words.iter().position(|word| *word == "--");
+    let (words, command) = words.split_at(end.unwrap_or(words.len()));
+    let mut words = Words::of("reload", words);
+    let wait = words.wait();
+    let mut conditions = Conditions::default();
+    if words.take("--if-generation") {
+        conditions.if_generation =
+            Some(Generation(words.number("reload --if-generation", 1, u32::MAX)?));
+    }
+    words.end("--if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...")?;
+    for word in command.iter().skip(1) {
+        let decoded = decoded(word).and_then(|bytes| CString::new(bytes).ok());
+        let bad =
+            || format!("reload -- \"{word}\": no word; accepted: %20 for a blank, % for nothing");
+        conditions.command.push(decoded.ok_or_else(bad)?);
+    }
+    if end.is_some() && conditions.command.is_empty() {
+        return Err("reload --: COMMAND is missing".to_owned());
+    }
+    Ok(Request::Reload(wait, conditions))
+}
+
+/// A word of a COMMAND as one word of a line: what is no visible ASCII, and `%`, as `%` and two hexadecimal
+/// digits; `%` alone for one that is empty.
+pub fn encoded(word: &[u8]) -> String {
+    if word.is_empty() {
+        return "%".to_owned();
+    }
+    let mut line = String::new();
+    for byte in word {
+        if byte.is_ascii_graphic() && *byte != b'%' {
+            line.push(char::from(*byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(line, "%{byte:02X}");
         }
     }
+    line
+}
+
+fn decoded(word: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut parts = word.split('%');
+    if word != "%" {
+        bytes.extend_from_slice(parts.next()?.as_bytes());
+        for part in parts {
+            let (digits, rest) = part.split_at_checked(2)?;
+            bytes.push(u8::try_from(whole(digits.as_bytes(), 16)?).ok()?);
+            bytes.extend_from_slice(rest.as_bytes());
+        }
+    }
+    Some(bytes)
+}
+
+fn stop(words: &[&str]) -> Result<Request, String> {
+    let mut words = Words::of("stop", words);
+    let wait = words.wait();
+    let ending = if words.take("--now") {
+        Ending::Now
+    } else if words.take("--drain") {
+        Ending::Patient
+    } else {
+        Ending::Limited
+    };
+    words.end("--drain or --now, --verbose or --no-wait").map(|()| Request::Stop(ending, wait))
+}
+
+fn scale(words: &[&str]) -> Result<Request, String> {
+    let mut words = Words::of("scale", words);
+    let wait = if words.take("--no-wait") { Wait::No } else { Wait::ForTheOutcome };
+    let workers = words.number("scale", 1, WORKERS_MAX)?;
+    words.end("a number and --no-wait").map(|()| Request::Scale(workers, wait))
+}
+
+fn restart(words: &[&str]) -> Result<Request, String> {
+    let mut words = Words::of("restart", words);
+    let wait = words.wait();
+    let slot = words.number("restart", 0, WORKERS_MAX - 1)?;
+    words
+        .end("a slot's number, --verbose or --no-wait")
+        .map(|()| Request::Restart(SlotId(slot), wait))
+}
+
+fn log_level(words: &[&str]) -> Result<Request, String> {
+    let mut words = Words::of("log-level", words);
+    let mut level = None;
+    if let Some(word) = words.next() {
+        let known = LEVELS.iter().find(|known| level_name(**known) == word);
+        let names = || joined(LEVELS.iter().map(|known| level_name(*known)));
+        let known = known.ok_or_else(|| format!("log-level \"{word}\": accepted: {}", names()))?;
+        level = Some(*known);
+    }
+    words.end("one level").map(|()| Request::LogLevel(level))
+}
+
+/// What stands behind a verb; options come in any order.
+struct Words<'a> {
+    verb: &'static str,
+    left: Vec<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn of(verb: &'static str, words: &[&'a str]) -> Words<'a> {
+        Words { verb, left: words.to_vec() }
+    }
+
+    /// Whether this one is there, once or more.
+    fn take(&mut self, word: &str) -> bool {
+        let place = self.left.iter().position(|other| *other == word);
+        place.map(|place| self.left.remove(place)).is_some()
+    }
+
+    fn wait(&mut self) -> Wait {
+        if self.take("--no-wait") {
+            Wait::No
+        } else if self.take("--verbose") {
+            Wait::WithProgress
+        } else {
+            Wait::ForTheOutcome
+        }
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        (!self.left.is_empty()).then(|| self.left.remove(0))
+    }
+
+    fn number(&mut self, what: &str, least: u32, most: u32) -> Result<u32, String> {
+        let accepted = format!("accepted: {least} to {most}");
+        let Some(word) = self.next() else {
+            return Err(format!("{what}: its number is missing; {accepted}"));
+        };
+        let number = whole(word.as_bytes(), 10).and_then(|number| u32::try_from(number).ok());
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| format!("{what} \"{word}\": {accepted}"))
+    }
+
+    fn end(&mut self, accepted: &str) -> Result<(), String> {
+        match self.next() {
+            None => Ok(()),
+            Some(word) => {
+                let verb = self.verb;
+                Err(format!("{verb} \"{word}\": one word too many; accepted: {accepted}"))
+            }
+        }
+    }
+}
+
+fn status(words: &[&str]) -> Result<Request, String> {
+    let mut words = Words::of("status", words);
+    let form = if words.take("--json") { Form::Json } else { Form::Table };
+    words.end("--json").map(|()| Request::Status(form))
 }
 
 /// A last line, whole.
@@ -112,9 +307,18 @@ pub fn one_line(words: &str) -> String {
     line
 }
 
-/// What came of a reload, for who asked for it.
-pub fn reloaded(outcome: &Outcome) -> String {
+/// What came of it, for who asked for it.
+pub fn came(order: Order, outcome: &Outcome) -> String {
     match outcome {
+        Outcome::Done { after, .. } if let Order::Restart(slot) = order => {
+            answer(Verdict::Ok, &format_args!("restarted slot={slot} after={after}"))
+        }
+        Outcome::RolledBack { why, .. } if let Order::Restart(_) = order => {
+            answer(Verdict::Failed, &format_args!("the slot keeps what it had: {why}"))
+        }
+        Outcome::Scaled { workers } => {
+            answer(Verdict::Ok, &format_args!("scaled workers={workers}"))
+        }
         Outcome::Done { generation, after } => {
             answer(Verdict::Ok, &format_args!("reloaded generation={generation} after={after}"))
         }
@@ -131,6 +335,20 @@ pub fn reloaded(outcome: &Outcome) -> String {
         }
         Outcome::Stopped => answer(Verdict::Failed, &"fd3 stops"),
     }
+}
+
+/// fd3 is about to end.
+pub fn stopped(status: u8) -> String {
+    answer(Verdict::Ok, &format_args!("stopped exit-status={status}"))
+}
+
+/// The log's level is now this one.
+pub fn level(now: Level, before: Level) -> String {
+    let name = |level| level_name(level);
+    if now == before {
+        return answer(Verdict::Ok, &format_args!("log-level={}", name(now)));
+    }
+    answer(Verdict::Ok, &format_args!("log-level={} before={}", name(now), name(before)))
 }
 
 /// The last line's verdict and text; `None` for a line after which others come.
@@ -169,121 +387,4 @@ fn listed_in(line: &str) -> Option<&str> {
     let name = fields.nth(2)?.strip_prefix('@')?;
     let ours = name.strip_prefix("fd3/")?.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-'));
     (flags == "00010000" && kind == "0001" && ours).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::{Errno, Error};
-    use crate::supervisor::{Failure, Status};
-    use crate::units::{Generation, Millis, Signal, SlotId};
-
-    #[test]
-    fn only_a_whole_line_is_an_order() {
-        let wait = Some(Ok(Request::Reload(Wait::ForTheOutcome)));
-        let no_wait = Some(Ok(Request::Reload(Wait::No)));
-        let table: [(&[u8], _); 8] = [
-            (b"", None),
-            (b"reload", None),
-            (b"reload\n", wait.clone()),
-            (b"reload\r\n", wait.clone()),
-            (b" reload \n", wait.clone()),
-            (b"reload\nreload --no-wait\n", wait),
-            (b"reload --no-wait\n", no_wait.clone()),
-            (b"reload \t--no-wait\n\xff\0", no_wait),
-        ];
-        for (heard, expected) in table {
-            assert_eq!(hear(heard), expected, "{heard:?}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_asked_for_is_told() {
-        let table: [(&[u8], &str); 8] = [
-            (b"\n", "\"\" cannot be asked for; accepted: reload"),
-            (b"Reload\n", "\"Reload\" cannot be asked for; accepted: reload"),
-            (b"reload\0\n", "\"reload\0\" cannot be asked for; accepted: reload"),
-            (b"GET / HTTP/1.1\r\n", "\"GET\" cannot be asked for; accepted: reload"),
-            (b"\xff\n", "not UTF-8"),
-            (b"reload now\n", "reload \"now\": one word too many; accepted: --no-wait"),
-            (
-                b"reload --no-wait --no-wait\n",
-                "reload \"--no-wait\": one word too many; accepted: --no-wait",
-            ),
-            (&[b'x'; CONTROL_LINE_MAX + 1], "a longer line than 512 bytes"),
-        ];
-        for (heard, said) in table {
-            assert_eq!(hear(heard), Some(Err(said.to_owned())), "{heard:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_may_have_so_many_bytes() {
-        let mut line = b"reload".to_vec();
-        line.resize(CONTROL_LINE_MAX, b' ');
-        assert_eq!(hear(&line), None);
-        assert!(hear(&[&line[..], b"\n"].concat()).is_some_and(|heard| heard.is_ok()));
-        assert!(hear(&[&line[..], b" \n"].concat()).is_some_and(|heard| heard.is_err()));
-    }
-
-    #[test]
-    fn an_outcome_is_one_line_that_both_sides_understand() {
-        let after = Millis(2_150);
-        let slot = SlotId(1);
-        let error = Error::system("read", "--env-file \"a\nok \"", Errno(libc::ENOENT));
-        let failed = |why| Outcome::RolledBack { why, replaced: 0 };
-        let status = Status::Killed(Signal(libc::SIGSEGV));
-        let pid = Pid(7);
-        let table = [
-            (
-                Outcome::Done { generation: Generation(2), after },
-                "ok reloaded generation=2 after=2.1s",
-            ),
-            (
-                Outcome::Refused { error },
-                "refused nothing is changed: cannot read --env-file \"a?ok \": no such file or \
-                 directory",
-            ),
-            (
-                failed(Failure::Exited { slot, pid, status, uptime: after }),
-                "failed the old generation goes on: slot 1: worker 7 was killed by SIGSEGV after 2.1s",
-            ),
-            (
-                failed(Failure::NotReady { slot, pid, after }),
-                "failed the old generation goes on: slot 1: worker 7 was not ready within 2.1s",
-            ),
-            (Outcome::Stopped, "failed fd3 stops"),
-        ];
-        for (outcome, line) in table {
-            let answer = reloaded(&outcome);
-            assert_eq!(answer, format!("{line}\n"));
-            let (first, rest) = line.split_once(' ').expect("two words");
-            let (verdict, text) = verdict(line).expect("a last line");
-            assert!(VERDICTS.contains(&(first, verdict)));
-            assert_eq!(text, rest);
-        }
-        for line in ["", "okay", "starting slot=0", " ok", "Ok", "failed: x"] {
-            assert_eq!(verdict(line), None, "{line}");
-        }
-        assert_eq!(verdict("ok"), Some((Verdict::Ok, "")));
-    }
-
-    #[test]
-    fn running_ones_are_found_in_the_kernels_table() {
-        let table = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 23456 @fd3/1\n\
-            0000000000000000: 00000003 00000000 00000000 0001 03 23457 @fd3/1\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01   568 @fd3/4194304-12\n\
-            0000000000000000: 00000002 00000000 00000000 0002 01 23459 @fd3/5\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 23460 @fd3/x\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 23461 @fd3-test\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 23462 /run/@fd3/7\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 23463 /run/\xff\n\
-            0000000000000000: 00000002 00000000 00010000 0001 01 23464\n\
-            torn";
-        assert_eq!(listed(table), ["fd3/1", "fd3/4194304-12"]);
-        let names = names(Pid(1));
-        assert_eq!((&*names[0], &*names[1]), ("fd3/1", "fd3/1-2"));
-        assert_eq!((names.len(), &*names[99]), (100, "fd3/1-100"));
-    }
 }

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use super::whole;
+
 /// The groups of a process, from /proc/self/cgroup: of version 2 (`0::/path`), and of version 1's cpu
 /// controller (`4:cpu,cpuacct:/path`).
 pub fn group(file: &[u8], version: Version) -> Option<Vec<u8>> {
@@ -24,8 +26,8 @@ pub enum Version {
 
 /// Whole CPUs of `quota` microseconds in each `period`, at least one; `None` for no quota (`max`, -1).
 pub fn whole_cpus(quota: &[u8], period: &[u8]) -> Option<u32> {
-    let number = |text: &[u8]| core::str::from_utf8(text).ok()?.trim_ascii().parse::<u64>().ok();
-    let cpus = number(quota)?.checked_div(number(period)?)?;
+    let (quota, period) = (whole(quota.trim_ascii(), 10)?, whole(period.trim_ascii(), 10)?);
+    let cpus = quota.checked_div(period)?;
     Some(u32::try_from(cpus).unwrap_or(u32::MAX).max(1))
 }
 

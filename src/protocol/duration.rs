@@ -1,5 +1,6 @@
 //! Spans of time as people write them: `100ms`, `30s`, `5m`, `2h`, `1d`.
 
+use super::whole;
 use crate::units::Millis;
 
 /// What [`parse`] takes, for messages.
@@ -19,7 +20,7 @@ pub fn parse(text: &str) -> Option<Millis> {
         "d" => 86_400_000,
         _ => return None,
     };
-    let span = Millis(number.parse::<u64>().ok()?.checked_mul(factor)?);
+    let span = Millis(whole(number.as_bytes(), 10)?.checked_mul(factor)?);
     (span <= MOST).then_some(span)
 }
 

@@ -1,4 +1,4 @@
-//! `--env-file`: lines of `NAME=VALUE`, taken as `docker run --env-file` takes them. A value is what
+//! `--env` and `--env-file`: `NAME=VALUE`, one or a line each, taken as `docker run --env-file` takes them. A value is what
 //! stands behind the first `=`, to the end of the line: no quotes, no escapes, nothing is expanded.
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,8 @@ impl Environment {
         Ok(())
     }
 
-    fn set(&mut self, text: &[u8]) -> Result<(), String> {
+    /// Adds one `NAME=VALUE`.
+    pub fn set(&mut self, text: &[u8]) -> Result<(), String> {
         let name = name(text);
         if name.len() == text.len() {
             return Err("has no \"=\"; accepted: NAME=VALUE".into());

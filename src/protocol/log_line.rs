@@ -12,6 +12,17 @@ pub const LINE_MAX: usize = 4096;
 /// Where words that others chose end at the latest; the rest is room for names, numbers and quotes.
 const WORDS_END: usize = LINE_MAX - 512;
 
+pub const LEVELS: [Level; 4] = [Level::Error, Level::Warn, Level::Notice, Level::Info];
+
+pub fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Notice => "notice",
+        Level::Info => "info",
+    }
+}
+
 /// A line in the making.
 #[derive(Debug)]
 pub struct LogLine {
@@ -27,12 +38,7 @@ impl LogLine {
         match format {
             LogFormat::Text => line.text.push_str("fd3: "),
             LogFormat::Json => {
-                let level = match level {
-                    Level::Error => "error",
-                    Level::Warn => "warn",
-                    Level::Notice => "notice",
-                    Level::Info => "info",
-                };
+                let level = level_name(level);
                 let (seconds, ms) = (at_ms / 1000, at_ms % 1000);
                 line.add(format_args!("{{\"time\":{seconds}.{ms:03},\"level\":\"{level}\""));
             }
@@ -131,9 +137,12 @@ fn one_line(character: char, text: &mut String) {
 }
 
 /// Text that stays on its line and within its quotes, in both formats (RFC 8259, section 7).
-fn escaped(character: char, text: &mut String) {
+pub fn escaped(character: char, text: &mut String) {
     match character {
-        '"' | '\\' => text.extend(['\\', character]),
+        '"' | '\\' => {
+            text.push('\\');
+            text.push(character);
+        }
         '\n' => text.push_str("\\n"),
         control if control.is_control() => {
             // Writing to a String does not fail.

@@ -4,6 +4,7 @@
 use alloc::string::String;
 
 use super::address::is_fd_name;
+use super::whole;
 
 /// The most that is kept of a STATUS=, in bytes.
 pub const STATUS_MAX: usize = 256;
@@ -68,6 +69,7 @@ pub enum Keep {
 ///
 /// Of a name that comes twice the first value counts, sound or not. Unknown names and values that make
 /// no sense are ignored.
+#[inline(never)]
 pub fn parse(datagram: &[u8]) -> Option<Notice<'_>> {
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
     if text.contains(&0) {
@@ -151,8 +153,7 @@ fn text_of(value: &[u8]) -> Option<&str> {
 
 /// Decimal digits and nothing else.
 fn number(value: Option<&[u8]>) -> Option<u64> {
-    let digits = value.filter(|value| value.iter().all(u8::is_ascii_digit))?;
-    text_of(digits)?.parse().ok()
+    whole(value?, 10)
 }
 
 /// Makes `line` hold what a STATUS= tells: one line, as much of it as there is room for. What is no text,

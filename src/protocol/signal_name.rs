@@ -3,6 +3,8 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use super::whole;
+use crate::names::{Names, names};
 use crate::plan::SIGNALS;
 use crate::units::Signal;
 
@@ -13,51 +15,50 @@ pub const ACCEPTED: &str = "a signal's name or number (TERM, SIGTERM, RTMIN+1, 1
 const RTMIN: i32 = 34;
 const RTMAX: i32 = SIGNALS as i32 - 1;
 
-const NAMES: &[(&str, i32)] = &[
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
+const NAMES: Names = names! {
+    SIGHUP "HUP"
+    SIGINT "INT"
+    SIGQUIT "QUIT"
+    SIGILL "ILL"
+    SIGTRAP "TRAP"
+    SIGABRT "ABRT"
+    SIGBUS "BUS"
+    SIGFPE "FPE"
+    SIGKILL "KILL"
+    SIGUSR1 "USR1"
+    SIGSEGV "SEGV"
+    SIGUSR2 "USR2"
+    SIGPIPE "PIPE"
+    SIGALRM "ALRM"
+    SIGTERM "TERM"
+    SIGCHLD "CHLD"
+    SIGCONT "CONT"
+    SIGSTOP "STOP"
+    SIGTSTP "TSTP"
+    SIGTTIN "TTIN"
+    SIGTTOU "TTOU"
+    SIGURG "URG"
+    SIGXCPU "XCPU"
+    SIGXFSZ "XFSZ"
+    SIGVTALRM "VTALRM"
+    SIGPROF "PROF"
+    SIGWINCH "WINCH"
+    SIGIO "IO"
+    SIGPWR "PWR"
+    SIGSYS "SYS"
     #[cfg(not(any(target_arch = "mips", target_arch = "mips64")))]
-    ("STKFLT", libc::SIGSTKFLT),
-];
+    SIGSTKFLT "STKFLT"
+};
 
 /// A signal by its name, with or without `SIG`, in any case, or by its number.
 pub fn parse(text: &str) -> Option<Signal> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (text.bytes().all(|byte| byte.is_ascii_digit()) && (1..=RTMAX).contains(&number))
-            .then_some(Signal(number));
+    if let Some(number) = whole(text.as_bytes(), 10) {
+        return (1..=RTMAX as u64).contains(&number).then_some(Signal(number as i32));
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
-        return Some(Signal(*number));
+    if let Some(number) = NAMES.number(name) {
+        return Some(Signal(number));
     }
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
         RTMIN.checked_add(offset(rest, '+')?)?
@@ -75,13 +76,13 @@ fn offset(text: &str, sign: char) -> Option<i32> {
         return Some(0);
     }
     let digits = text.strip_prefix(sign)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    i32::try_from(whole(digits.as_bytes(), 10)?).ok()
 }
 
 /// `SIGTERM`, `SIGRTMIN+3`, or the bare number.
 pub fn name(signal: Signal) -> String {
-    match NAMES.iter().find(|(_, number)| *number == signal.0) {
-        Some((name, _)) => format!("SIG{name}"),
+    match NAMES.name(signal.0) {
+        Some(name) => format!("SIG{name}"),
         None if signal.0 == RTMIN => "SIGRTMIN".to_string(),
         None if (RTMIN..=RTMAX).contains(&signal.0) => format!("SIGRTMIN+{}", signal.0 - RTMIN),
         None => signal.0.to_string(),

@@ -1,6 +1,6 @@
 //! How long a crashed worker waits, and when its slot is given up.
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::plan::{Backoff, RespawnLimit};
 use crate::units::Millis;
@@ -14,7 +14,7 @@ pub(super) struct Misery {
     /// In a row, without a long enough time of being ready between them.
     in_a_row: u32,
     /// When the latest restarts were, as far as the limit's window asks.
-    restarts: VecDeque<Millis>,
+    restarts: Vec<Millis>,
 }
 
 impl Misery {
@@ -28,10 +28,10 @@ impl Misery {
     /// Counts a restart; `false` when it is one too many.
     pub(super) fn may_restart(&mut self, now: Millis, limit: Option<RespawnLimit>) -> bool {
         let Some(limit) = limit else { return true };
-        while self.restarts.front().is_some_and(|at| now.since(*at) >= limit.window) {
-            self.restarts.pop_front();
+        while self.restarts.first().is_some_and(|at| now.since(*at) >= limit.window) {
+            self.restarts.remove(0);
         }
-        self.restarts.push_back(now);
+        self.restarts.push(now);
         self.restarts.len() <= limit.count as usize
     }
 

@@ -9,6 +9,7 @@ use super::reload::Reload;
 use super::slot::{Newcomer, Seat};
 use super::stop::Mission;
 use super::{Lane, Supervisor};
+use crate::plan::Ways;
 use crate::units::{Millis, Pid, SlotId};
 
 impl Supervisor {
@@ -32,7 +33,11 @@ impl Supervisor {
             let leaving = slot.leaving == Some(pid);
             let places = [leaving, slot.seat == Seat::Held(pid), slot.newcomer.pid() == Some(pid)];
             let count = places.iter().filter(|there| **there).count();
-            if count != 1 && (count > 1 || self.mission == Mission::Running) {
+            // In Server::Starter's ways one that was replaced has none.
+            let ways = worker.load.rules.ways();
+            let one = self.mission == Mission::Running
+                && (ways == Ways::Own || worker.phase.cause().is_none());
+            if count > 1 || count == 0 && one {
                 return Err(format!("worker {pid} has {count} places in slot {}", worker.slot));
             }
             if leaving && worker.phase.cause().is_none() {
@@ -45,16 +50,17 @@ impl Supervisor {
     fn check_slots(&self) -> Result<(), String> {
         let mut vacant: Vec<SlotId> = self.vacant.iter().copied().collect();
         vacant.sort_unstable();
-        let mut open = 0;
+        let (mut open, mut waiting) = (0, 0);
         for (id, slot) in (0..).map(SlotId).zip(&self.slots) {
             open += usize::from(slot.seat != Seat::Closed);
+            waiting += usize::from(slot.seat == Seat::Waiting);
             let known = |pid: Pid| self.workers.get(pid).is_some_and(|worker| worker.slot == id);
             let listed = vacant.binary_search(&id).is_ok();
             let right = match slot.seat {
                 Seat::Vacant => listed || self.mission == Mission::NotBegun,
                 Seat::Spawning => !listed && self.spawning == Some((id, Lane::Seat)),
                 Seat::Held(pid) => !listed && known(pid),
-                Seat::Resting { .. } => !listed && self.mission == Mission::Running,
+                Seat::Resting { .. } | Seat::Waiting => !listed && self.mission == Mission::Running,
                 Seat::Ceded => {
                     !listed && (slot.newcomer != Newcomer::None || slot.leaving.is_some())
                 }
@@ -66,6 +72,9 @@ impl Supervisor {
         }
         if open != self.open || vacant.windows(2).any(|two| two[0] == two[1]) {
             return Err(format!("{open} slots are open, counted {}", self.open));
+        }
+        if waiting != self.waiting {
+            return Err(format!("{waiting} slots wait, counted {}", self.waiting));
         }
         Ok(())
     }
@@ -90,6 +99,7 @@ impl Supervisor {
                 Newcomer::Spawning => queued == 0 && spawning,
                 Newcomer::Awaited => queued == 0 && matches!(slot.seat, Seat::Held(_)),
                 Newcomer::None | Newcomer::Starting(_) | Newcomer::Ready { .. } => queued == 0,
+                Newcomer::Resting { .. } => queued == 0,
             };
             if !right || both {
                 return Err(format!("slot {id} has lost its newcomer: {slot:?}"));

@@ -5,9 +5,9 @@ use super::event::{Action, Actions, Fact, Failure, Next, Status, StopReason};
 use super::slot::{Newcomer, Seat};
 use super::stop::Mission;
 use super::worker::{Cause, Phase, Worker};
-use super::{EXIT_OWN_FAILURE, EXIT_TOO_SLOW, Lane, Supervisor};
+use super::{EXIT_OWN_FAILURE, EXIT_TOO_SLOW, Lane, Supervisor, take_out};
 use crate::error::{Error, Kind};
-use crate::plan::Restart;
+use crate::plan::{Restart, Ways};
 use crate::units::{Millis, Pid, SlotId};
 
 impl Supervisor {
@@ -24,7 +24,7 @@ impl Supervisor {
                 match lane {
                     Lane::Seat => self.seat_not_filled(now, slot, error, out),
                     Lane::Newcomer => {
-                        self.roll_back(now, Failure::NotStarted { slot, error }, out);
+                        self.newcomer_failed(now, slot, Failure::NotStarted { slot, error }, out);
                     }
                 }
             }
@@ -44,7 +44,7 @@ impl Supervisor {
         let Some(worker) = self.workers.remove(pid) else { return };
         self.agenda.change(Due::Worker(pid), worker.phase.deadline(), None);
         self.agenda.change(Due::Age(pid), worker.renewal, None);
-        self.old.retain(|old| *old != pid);
+        take_out(&mut self.old, pid);
         self.left_behind(now, pid, &worker, out);
         let slot = worker.slot;
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
@@ -56,7 +56,9 @@ impl Supervisor {
             self.served(now, slot, worker.phase);
         }
         let running = self.mission == Mission::Running;
-        let asked = worker.phase.cause() == Some(Cause::Wanted) || newcomer == Newcomer::Awaited;
+        // Its slot may have been taken away while it was dying of something else.
+        let wanted = worker.phase.cause() == Some(Cause::Wanted) || slot.0 >= self.size;
+        let asked = wanted || newcomer == Newcomer::Awaited;
         if running && newcomer.pid() == Some(pid) {
             self.newcomer_exited(now, pid, status, worker, out);
         } else if running && seated && !asked {
@@ -84,12 +86,12 @@ impl Supervisor {
         let why = match worker.exec_failure {
             Some(error) => Failure::NotStarted { slot, error },
             None => {
-                let next = Next::Asked;
+                let next = Next::InVain;
                 out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
                 Failure::Exited { slot, pid, status, uptime }
             }
         };
-        self.roll_back(now, why, out);
+        self.newcomer_failed(now, slot, why, out);
     }
 
     /// The seat's holder ended, and nobody had asked for that.
@@ -109,7 +111,8 @@ impl Supervisor {
         let failed = matches!(worker.phase.cause(), Some(Cause::TooSlow | Cause::Hung));
         // It obeyed, but it had failed.
         let code = if failed && status.code() == 0 { EXIT_TOO_SLOW } else { status.code() };
-        let next = self.after_end(now, slot, code, code != 0);
+        let idle = if code == 0 { self.wait_again(now, slot, worker.started) } else { None };
+        let next = idle.unwrap_or_else(|| self.after_end(now, slot, code, code != 0));
         out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
         self.give_up_if(next, slot, code, now, out);
     }
@@ -154,6 +157,9 @@ impl Supervisor {
     /// A worker never came to be. Before COMMAND is proven this is the end. Later a shortage of the
     /// machine's (of processes, memory, descriptors) is waited out: it is no fault of COMMAND's.
     fn after_failure(&mut self, now: Millis, slot: SlotId, error: &Error) -> Next {
+        if self.load.rules.ways() == Ways::Starter {
+            return self.rest(now, slot);
+        }
         if !self.proven {
             return Next::GiveUp(StopReason::CannotStart);
         }
@@ -196,7 +202,16 @@ impl Supervisor {
 
     fn rest(&mut self, now: Millis, slot: SlotId) -> Next {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Next::Rest };
-        let wait = place.misery.next_wait(place.load.rules.backoff, &mut self.chance);
+        let rules = &place.load.rules;
+        let wait = match rules.ways() {
+            Ways::Own => place.misery.next_wait(rules.backoff, &mut self.chance),
+            // Who comes anyway is this one's successor as well.
+            Ways::Starter if place.newcomer != Newcomer::None => {
+                self.set_seat(slot, Seat::Ceded);
+                return Next::Asked;
+            }
+            Ways::Starter => rules.backoff.rest_of_min(now.since(place.tried)),
+        };
         self.set_seat(slot, Seat::Resting { until: now.plus(wait) });
         Next::Restart(wait)
     }

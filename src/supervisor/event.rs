@@ -3,12 +3,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::rc::Rc;
 use core::fmt;
 
 use crate::error::Error;
 use crate::plan::Rules;
 use crate::protocol::signal_name;
-use crate::units::{Asker, Generation, Millis, Pid, Signal, SlotId};
+use crate::units::{Asker, CommandId, Generation, Millis, Pid, Signal, SlotId};
 
 /// A fact. Late, doubled and unknown facts are legal and change nothing.
 #[derive(Clone, Debug)]
@@ -28,6 +29,14 @@ pub enum Event {
     Ready { pid: Pid },
     /// Somebody asks for a reload, and perhaps waits for its `Answer`.
     ReloadAsked { asker: Option<Asker> },
+    /// The same, by name and on terms.
+    ReloadOrdered { asker: Option<Asker>, terms: Terms },
+    /// Somebody wants fd3 to end.
+    StopAsked { how: Ending },
+    /// Somebody wants so many slots, and perhaps waits for its `Answer`.
+    ScaleAsked { workers: u32, asker: Option<Asker> },
+    /// Somebody wants this slot's worker replaced, and perhaps waits for its `Answer`.
+    RestartAsked { slot: SlotId, asker: Option<Asker> },
     /// The answer to [`Action::Load`]: the new generation can be started, by these rules.
     Loaded { rules: Box<Rules> },
     /// The answer to [`Action::Load`]: something is wrong with it.
@@ -40,6 +49,8 @@ pub enum Event {
     Well { pid: Pid },
     /// A worker says that it is not.
     Hangs { pid: Pid },
+    /// A worker says how often it means to say that it is well, from now on; with `None` it no longer does.
+    WatchdogSet { pid: Pid, limit: Option<Millis> },
     /// A signal was sent to fd3.
     Signalled { signal: Signal, sender: Sender },
     /// A worker is reaped, and nobody of its group is left that fd3 could know of. Follows every exit: at
@@ -49,8 +60,29 @@ pub enum Event {
     ListenerReplaced,
     /// A listener is dead and cannot be replaced, perhaps because workers still hold its address.
     ListenerDead,
+    /// A connection waits, perhaps for a worker that is to be started on demand.
+    Demanded,
     /// The deadline, or some other time, has come.
     TimePassed,
+}
+
+/// What is special about a reload.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Terms {
+    /// Only if this one still serves, and nobody else reloads.
+    pub if_generation: Option<Generation>,
+    /// Another COMMAND, to be kept if it serves.
+    pub command: Option<CommandId>,
+}
+
+/// How soon fd3 is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Within the stop timeout.
+    Limited,
+    /// However long it takes.
+    Patient,
+    Now,
 }
 
 /// How a process ended (wait(2)).
@@ -88,15 +120,16 @@ pub enum Action {
         generation: Generation,
     },
     /// Read anew what the next generation is started from, and keep the former ones. Answered by `Loaded`
-    /// or `LoadFailed` before any other event.
+    /// or `LoadFailed` before any other event. `command` is the one that was asked for, if one was.
     Load {
         generation: Generation,
+        command: Option<CommandId>,
     },
     /// No worker of this generation will be started any more.
     Forget {
         generation: Generation,
     },
-    /// The reload that somebody asked for has ended.
+    /// What somebody asked for has come to this.
     Answer {
         asker: Asker,
         outcome: Outcome,
@@ -186,10 +219,11 @@ pub enum Fact {
     },
     /// No worker is started until listeners are whole again.
     ListenersDown,
-    /// A stop began.
+    /// A stop began; fd3 is to end with this status.
     Stopping {
         why: StopReason,
         workers: usize,
+        status: u8,
     },
     /// Everyone left is killed.
     StoppingNow {
@@ -203,7 +237,7 @@ pub enum Fact {
     Scaled {
         workers: u32,
     },
-    /// A worker is being replaced because of its age.
+    /// A worker is being replaced because of its age, or because somebody asked for that.
     Renewing {
         slot: SlotId,
     },
@@ -212,6 +246,18 @@ pub enum Fact {
         slot: SlotId,
         outcome: Outcome,
         again_in: Option<Millis>,
+    },
+    /// A newcomer failed, and another one is tried after this time.
+    TriedAgain {
+        slot: SlotId,
+        why: Failure,
+        again_in: Millis,
+    },
+    /// A worker has reached the age at which all are replaced: a reload is to come.
+    TooOld {
+        slot: SlotId,
+        pid: Pid,
+        after: Millis,
     },
     /// A reload begins once so many former workers have finished.
     ReloadWaits {
@@ -234,18 +280,20 @@ pub enum Fact {
     },
 }
 
-/// What came of a reload.
+/// What came of a reload, or of another order. The log and everyone who asked get it: what is large is shared.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The new generation serves.
     Done { generation: Generation, after: Millis },
     /// What it would have been started from is broken: nothing was changed.
-    Refused { error: Error },
+    Refused { error: Rc<Error> },
     /// A new worker failed: the new ones are stopped, the old ones go on.
     /// With `--surge K` some slots may have theirs by then, and keep it.
-    RolledBack { why: Failure, replaced: u32 },
+    RolledBack { why: Rc<Failure>, replaced: u32 },
     /// A stop came first.
     Stopped,
+    /// There are so many slots now.
+    Scaled { workers: u32 },
 }
 
 /// Why a reload was rolled back.
@@ -291,6 +339,8 @@ pub enum Failure {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopReason {
     Signal(Signal),
+    /// By name.
+    Asked,
     /// A slot's worker crashed more often than `--respawn-limit` allows.
     RespawnLimit(SlotId),
     /// COMMAND could not be started even once.
@@ -306,8 +356,12 @@ pub enum Next {
     Restart(Millis),
     /// Somebody asked for this end.
     Asked,
+    /// It was to take over, and nobody had asked for its end: what follows is told of its reload.
+    InVain,
     /// The restart policy lets it rest.
     Rest,
+    /// It is filled when somebody connects.
+    Wait,
     /// fd3 gives up.
     GiveUp(StopReason),
 }
@@ -315,24 +369,23 @@ pub enum Next {
 /// In one line, for the log and for who asked.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut worker = |slot: &SlotId, pid: &Pid, what: fmt::Arguments<'_>| {
+            write!(f, "slot {slot}: worker {pid} {what}")
+        };
         match self {
             Failure::NotStarted { slot, error } => write!(f, "slot {slot}: {error}"),
-            Failure::Exited { slot, pid, status, uptime } => match status {
-                Status::Exited(code) => {
-                    write!(f, "slot {slot}: worker {pid} exited with status {code} after {uptime}")
-                }
-                Status::Killed(signal) => {
-                    let name = signal_name::name(*signal);
-                    write!(f, "slot {slot}: worker {pid} was killed by {name} after {uptime}")
-                }
-            },
+            Failure::Exited { slot, pid, status: Status::Exited(code), uptime } => {
+                worker(slot, pid, format_args!("exited with status {code} after {uptime}"))
+            }
+            Failure::Exited { slot, pid, status: Status::Killed(signal), uptime } => {
+                let name = signal_name::name(*signal);
+                worker(slot, pid, format_args!("was killed by {name} after {uptime}"))
+            }
             Failure::NotReady { slot, pid, after } => {
-                write!(f, "slot {slot}: worker {pid} was not ready within {after}")
+                worker(slot, pid, format_args!("was not ready within {after}"))
             }
-            Failure::Hung { slot, pid } => write!(f, "slot {slot}: worker {pid} hung"),
-            Failure::Stops { slot, pid } => {
-                write!(f, "slot {slot}: worker {pid} stopped by itself")
-            }
+            Failure::Hung { slot, pid } => worker(slot, pid, format_args!("hung")),
+            Failure::Stops { slot, pid } => worker(slot, pid, format_args!("stopped by itself")),
             Failure::NotStopped { slot, pid } => {
                 write!(f, "slot {slot}: the old worker {pid} outlives SIGKILL")
             }

@@ -5,8 +5,9 @@
 use super::Supervisor;
 use super::agenda::Due;
 use super::event::{Action, Actions, Fact, Target};
-use super::stop::KILL_PATIENCE;
 use super::worker::{Phase, Worker};
+use crate::plan::Ways;
+use crate::sweep::KILL_PATIENCE;
 use crate::units::{Millis, Pid, Signal, sooner};
 
 /// The rest of one group.
@@ -36,6 +37,9 @@ impl Supervisor {
         worker: &Worker,
         out: &mut Actions,
     ) {
+        if worker.load.rules.ways() == Ways::Starter {
+            return;
+        }
         let (signal, to) = (worker.load.rules.stop_signal, Target::Group);
         out.push_back(Action::Signal { pid: group, signal, to });
         let timeout = worker.load.rules.stop_timeout;

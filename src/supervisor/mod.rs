@@ -20,9 +20,11 @@
 mod agenda;
 mod backoff;
 mod check;
+mod demand;
 mod ends;
 mod event;
 mod leftovers;
+mod orders;
 mod outage;
 mod reload;
 mod renew;
@@ -30,6 +32,7 @@ mod says;
 mod scale;
 mod slot;
 mod stop;
+mod view;
 mod worker;
 
 use alloc::collections::VecDeque;
@@ -37,19 +40,24 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 pub use self::event::{
-    Action, Actions, Event, Fact, Failure, Next, Outcome, Sender, Status, StopReason, Target,
+    Action, Actions, Ending, Event, Fact, Failure, Next, Outcome, Sender, Status, StopReason,
+    Target, Terms,
+};
+pub use self::view::{
+    Course, Overview, Population, Role, SlotState, SlotView, WorkerState, WorkerView,
 };
 
 use self::agenda::{Agenda, Due};
 use self::backoff::Chance;
 use self::leftovers::Leftovers;
+use self::orders::Orders;
 use self::outage::Outage;
 use self::reload::{Reload, Wanted};
 use self::slot::{Load, Newcomer, Seat, Slot};
 use self::stop::{Haste, Mission};
 use self::worker::{Cause, Phase, Worker};
 use crate::pid_map::PidMap;
-use crate::plan::{Reaction, Readiness, Rules};
+use crate::plan::{Reaction, Readiness, Rules, Ways};
 use crate::units::{Generation, Millis, Pid, Signal, SlotId};
 
 /// The exit status for what is fd3's own failure, not a worker's.
@@ -76,6 +84,8 @@ pub struct Supervisor {
     leftovers: PidMap<Leftovers>,
     agenda: Agenda,
     mission: Mission,
+    /// What the stop that runs tells everybody, if not their own stop signal.
+    stop_by: Option<Signal>,
     outage: Option<Outage>,
     /// The vacant slots in the order in which they are to be filled.
     vacant: VecDeque<SlotId>,
@@ -83,6 +93,7 @@ pub struct Supervisor {
     spawning: Option<(SlotId, Lane)>,
     reload: Option<Reload>,
     wanted: Wanted,
+    orders: Orders,
     /// The slots whose newcomer is to be spawned, in this order.
     newcomers: VecDeque<SlotId>,
     /// How many slots have a newcomer, or wait for one.
@@ -102,6 +113,8 @@ pub struct Supervisor {
     target: u32,
     /// How many slots are not closed.
     open: usize,
+    /// How many wait until somebody connects.
+    waiting: usize,
     /// The latest one that was started.
     generation: Generation,
     /// Whether a worker was ever ready.
@@ -109,6 +122,14 @@ pub struct Supervisor {
     /// The latest failure of a worker whose slot then rests for good.
     last_failure: u8,
     chance: Chance,
+    /// Once it is finished: how long whoever else is left may take.
+    time_left: Option<Rest>,
+}
+
+/// What is left of the time of a stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rest {
+    pub until: Option<Millis>,
 }
 
 impl Supervisor {
@@ -127,11 +148,13 @@ impl Supervisor {
             leftovers: PidMap::default(),
             agenda: Agenda::default(),
             mission: Mission::NotBegun,
+            stop_by: None,
             outage: None,
             vacant: VecDeque::new(),
             spawning: None,
             reload: None,
             wanted: Wanted::default(),
+            orders: Orders::default(),
             newcomers: VecDeque::new(),
             arriving: 0,
             leaving: 0,
@@ -142,10 +165,12 @@ impl Supervisor {
             size: workers,
             target: workers,
             open: workers as usize,
+            waiting: 0,
             generation,
             proven: false,
             last_failure: 0,
             chance: Chance::new(seed),
+            time_left: None,
         }
     }
 
@@ -163,6 +188,13 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Millis> {
         // The burst is over, and there is more to start: as soon as everything else was looked at.
         if self.may_spawn() { Some(Millis(0)) } else { self.agenda.soonest() }
+    }
+
+    /// Whether the slot is to have another worker when this one ends.
+    pub fn goes_on(&self, slot: SlotId) -> bool {
+        let place = self.slots.get(slot.0 as usize).filter(|_| slot.0 < self.size);
+        let comes = |place: &Slot| place.seat != Seat::Closed || place.newcomer != Newcomer::None;
+        self.mission == Mission::Running && place.is_some_and(comes)
     }
 
     /// Who most likely did what was just done to a listener: the only one on its way out, or the only
@@ -196,13 +228,19 @@ impl Supervisor {
             Event::MoreTime { pid, by } => self.more_time(now, pid, by),
             Event::Well { pid } => self.well(now, pid),
             Event::Hangs { pid } => self.hangs(now, pid, out),
+            Event::WatchdogSet { pid, limit } => self.set_watchdog(now, pid, limit),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
             Event::ReloadAsked { asker } => self.reload_asked(now, asker, out),
+            Event::ReloadOrdered { asker, terms } => self.reload_ordered(now, asker, terms, out),
+            Event::StopAsked { how } => self.stop_asked(now, how, out),
+            Event::ScaleAsked { workers, asker } => self.scale_asked(workers, asker, out),
+            Event::RestartAsked { slot, asker } => self.restart_asked(slot, asker, out),
             Event::Loaded { rules } => self.loaded(now, *rules, out),
             Event::LoadFailed { error } => self.load_failed(now, error, out),
             Event::GroupGone { group } => self.group_gone(group),
             Event::ListenerReplaced => self.listener_replaced(now, out),
             Event::ListenerDead => self.listener_dead(now, out),
+            Event::Demanded => self.demanded(now, out),
             Event::TimePassed => self.time_passed(now, out),
         }
     }
@@ -211,19 +249,22 @@ impl Supervisor {
     #[inline(never)]
     fn settle(&mut self, now: Millis, out: &mut Actions) {
         self.scale(now, out);
+        self.reload_by_age(now, out);
         self.begin_reload(out);
         self.renew(now, out);
         if self.burst > 0 && self.may_spawn() {
             self.burst -= 1;
-            self.spawn_next(out);
+            self.spawn_next(now, out);
         }
         if self.open == 0
             && self.reload.is_none()
             && self.workers.is_empty()
             && self.leftovers.is_empty()
             && self.spawning.is_none()
+            && let time_left = self.time_left(now)
             && let Some(status) = self.mission.finish(self.last_failure)
         {
+            self.time_left = time_left;
             self.set_outage(None);
             self.stop_reload(now, out);
             out.push_back(Action::Finish { status });
@@ -240,7 +281,7 @@ impl Supervisor {
     }
 
     /// What serves comes before what is to serve.
-    fn spawn_next(&mut self, out: &mut Actions) {
+    fn spawn_next(&mut self, now: Millis, out: &mut Actions) {
         let (slot, generation) = if let Some(slot) = self.vacant.pop_front() {
             self.spawning = Some((slot, Lane::Seat));
             self.set_seat(slot, Seat::Spawning);
@@ -254,6 +295,9 @@ impl Supervisor {
         } else {
             return;
         };
+        if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+            place.tried = now;
+        }
         out.push_back(Action::Spawn { slot, generation });
     }
 
@@ -271,7 +315,7 @@ impl Supervisor {
         if self.mission == Mission::NotBegun {
             self.mission = Mission::Running;
             for slot in 0..self.size {
-                self.vacant.push_back(SlotId(slot));
+                self.fill_or_wait(SlotId(slot));
             }
         }
     }
@@ -296,8 +340,8 @@ impl Supervisor {
         }
         let (generation, timeout) = (load.generation, load.rules.stop_timeout);
         let phase = Phase::Starting { until };
-        let (renewal, exec_failure) = (None, None);
-        let worker = Worker { slot, load, started: now, phase, renewal, exec_failure };
+        let (watchdog, renewal, exec_failure) = (load.rules.watchdog, None, None);
+        let worker = Worker { slot, load, started: now, phase, watchdog, renewal, exec_failure };
         self.workers.insert(pid, worker);
         self.agenda.change(Due::Worker(pid), None, until);
         out.push_back(Action::Say(Fact::Started { slot, pid, generation }));
@@ -323,10 +367,14 @@ impl Supervisor {
         slot.is_some_and(|slot| slot.newcomer.pid() == Some(pid))
     }
 
-    /// A signal whose sender is a worker is never an order: it means ready, or nothing.
+    /// A signal whose sender is a worker is never an order: it means ready, or nothing. But
+    /// Server::Starter knows none of its programs to do so.
     #[inline(never)]
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender, out: &mut Actions) {
-        let by = [sender.pid, sender.group];
+        let by = match self.load.rules.ways() {
+            Ways::Own => [sender.pid, sender.group],
+            Ways::Starter => [None, None],
+        };
         // What a worker left behind still speaks for it, and we may be its parent now.
         for pid in by.into_iter().flatten() {
             if self.leftovers.get(pid).is_some() {
@@ -341,9 +389,21 @@ impl Supervisor {
             return;
         }
         match self.load.rules.reactions.to(signal) {
-            Reaction::Stop => self.asked_to_stop(now, signal, Haste::Limited, out),
-            Reaction::Drain => self.asked_to_stop(now, signal, Haste::Patient, out),
-            Reaction::StopNow => self.asked_to_stop(now, signal, Haste::Now, out),
+            Reaction::Stop => {
+                self.asked_to_stop(now, StopReason::Signal(signal), Haste::Limited, out)
+            }
+            Reaction::Drain => {
+                self.asked_to_stop(now, StopReason::Signal(signal), Haste::Patient, out)
+            }
+            Reaction::StopNow => {
+                self.asked_to_stop(now, StopReason::Signal(signal), Haste::Now, out)
+            }
+            Reaction::StopBy(by) => {
+                if !self.mission.is_over() {
+                    self.stop_by = Some(by);
+                }
+                self.asked_to_stop(now, StopReason::Signal(signal), Haste::Patient, out);
+            }
             Reaction::Forward(signal) => {
                 let to = Target::Process;
                 for (pid, _) in self.workers.iter() {
@@ -364,14 +424,11 @@ impl Supervisor {
     fn time_passed(&mut self, now: Millis, out: &mut Actions) {
         while let Some(due) = self.agenda.pop(now) {
             match due {
-                Due::Slot(slot) => {
-                    self.set_seat(slot, Seat::Vacant);
-                    self.vacant.push_back(slot);
-                }
+                Due::Slot(slot) => self.fill_or_wait(slot),
                 Due::Worker(pid) => self.worker_due(now, pid, out),
                 Due::Group(group) => self.leftovers_due(now, group, out),
                 Due::Listeners => self.outage_due(out),
-                Due::Age(pid) => self.aged(pid),
+                Due::Age(pid) => self.aged(now, pid),
                 Due::Newcomer(slot) => self.newcomer_due(now, slot, out),
                 Due::Takeover => self.takeover_due(now, out),
             }
@@ -403,8 +460,10 @@ impl Supervisor {
         let before = core::mem::replace(&mut place.seat, seat);
         self.agenda.change(Due::Slot(slot), before.deadline(), seat.deadline());
         if before == Seat::Vacant && seat != Seat::Spawning {
-            self.vacant.retain(|vacant| *vacant != slot);
+            take_out(&mut self.vacant, slot);
         }
+        self.waiting += usize::from(seat == Seat::Waiting);
+        self.waiting -= usize::from(before == Seat::Waiting);
         self.open += usize::from(before == Seat::Closed);
         self.open -= usize::from(seat == Seat::Closed);
     }
@@ -413,6 +472,16 @@ impl Supervisor {
     fn set_phase(&mut self, pid: Pid, phase: Phase) {
         let Some(worker) = self.workers.get_mut(pid) else { return };
         let before = core::mem::replace(&mut worker.phase, phase);
+        let ways = worker.load.rules.ways();
         self.agenda.change(Due::Worker(pid), before.deadline(), phase.deadline());
+        if ways == Ways::Starter && phase.cause().is_some() {
+            self.set_renewal(pid, None);
+        }
     }
+}
+
+/// One function for all queues.
+#[inline(never)]
+fn take_out<T: PartialEq>(queue: &mut VecDeque<T>, one: T) {
+    queue.retain(|other| *other != one);
 }

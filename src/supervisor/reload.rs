@@ -4,7 +4,8 @@
 //! newcomer beside its holder, and when all of them were ready for the overlap they take over together; the
 //! first one to fail takes all of them back. With `--surge K` the slots have their turns, so that newcomers
 //! and leaving workers are never more than K; with 0 the holder goes first. There the first failure ends the
-//! reload, and slots that had no turn yet keep what they have.
+//! reload, and slots that had no turn yet keep what they have. In Server::Starter's ways nothing fails: where
+//! a newcomer does, others follow until one stays, and holders that are replaced are in nobody's way.
 //!
 //! A slot's load (what its next worker is started from) changes only at the takeover: until then a crash of
 //! the holder is mended from the old one, and after a rollback nothing has to be put back.
@@ -23,8 +24,8 @@ use super::slot::{Load, Newcomer, Seat, Slot};
 use super::stop::Mission;
 use super::worker::{Cause, Phase as WorkerPhase};
 use crate::error::Error;
-use crate::plan::{Rules, Surge};
-use crate::units::{Asker, Generation, Millis, Pid, SlotId};
+use crate::plan::{Rules, Surge, Ways};
+use crate::units::{Asker, CommandId, Generation, Millis, Pid, SlotId};
 
 /// The orders that no running reload covers.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(super) struct Wanted {
     /// When the first one asked.
     since: Option<Millis>,
     askers: Vec<Asker>,
+    /// The one that is to be loaded, if it is not the one that serves.
+    pub(super) command: Option<CommandId>,
 }
 
 #[derive(Debug)]
@@ -39,10 +42,10 @@ pub(super) struct Reload {
     /// When it was asked for.
     begun: Millis,
     askers: Vec<Asker>,
-    /// Of this slot alone, because of its worker's age.
+    /// Of this slot alone, because of its worker's age, or because somebody asked for that.
     renewal: Option<SlotId>,
     /// Slots that were taken over.
-    replaced: u32,
+    pub(super) replaced: u32,
     pub(super) phase: Phase,
 }
 
@@ -67,6 +70,10 @@ impl Wanted {
 }
 
 impl Reload {
+    pub(super) fn is_renewal(&self) -> bool {
+        self.renewal.is_some()
+    }
+
     pub(super) fn deadline(&self) -> Option<Millis> {
         match &self.phase {
             Phase::Loading => None,
@@ -101,10 +108,10 @@ impl Supervisor {
         let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
         let ready = self.open > 0 && self.leaving == 0 && self.mission == Mission::Running;
         let Some(begun) = self.wanted.since.filter(|_| free && ready) else { return };
-        let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
+        let Wanted { askers, command, .. } = core::mem::take(&mut self.wanted);
         self.reload =
             Some(Reload { begun, askers, renewal: None, replaced: 0, phase: Phase::Loading });
-        out.push_back(Action::Load { generation: self.next_generation() });
+        out.push_back(Action::Load { generation: self.next_generation(), command });
     }
 
     fn next_generation(&self) -> Generation {
@@ -132,27 +139,39 @@ impl Supervisor {
     }
 
     /// A reload of one slot, from the load that it has.
-    pub(super) fn renew_slot(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+    pub(super) fn renew_slot(
+        &mut self,
+        now: Millis,
+        slot: SlotId,
+        askers: Vec<Asker>,
+        out: &mut Actions,
+    ) {
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         let (load, todo) = (place.load.clone(), VecDeque::from([slot]));
         let phase = Phase::Starting { load, todo, unready: 0, until: None };
-        self.reload = Some(Reload {
-            begun: now,
-            askers: Vec::new(),
-            renewal: Some(slot),
-            replaced: 0,
-            phase,
-        });
+        let (begun, renewal) = (now, Some(slot));
+        self.reload = Some(Reload { begun, askers, renewal, replaced: 0, phase });
         self.first_turns(now, out);
     }
 
     fn first_turns(&mut self, now: Millis, out: &mut Actions) {
         if self.surge() == Surge::All {
             while let Some(slot) = self.next_turn() {
+                self.cede_to_newcomer(slot);
                 self.await_newcomer(slot, Newcomer::Vacant);
             }
         }
         self.go_on(now, out);
+    }
+
+    /// In Server::Starter's ways only one is tried at a time.
+    fn cede_to_newcomer(&mut self, slot: SlotId) {
+        let Some(place) = self.slots.get(slot.0 as usize) else { return };
+        if place.load.rules.ways() == Ways::Starter
+            && let Seat::Vacant | Seat::Resting { .. } = place.seat
+        {
+            self.set_seat(slot, Seat::Ceded);
+        }
     }
 
     /// What newcomers are started from.
@@ -170,14 +189,8 @@ impl Supervisor {
     pub(super) fn load_failed(&mut self, now: Millis, error: Error, out: &mut Actions) {
         if self.is_loading() {
             let generation = self.next_generation();
-            self.end_reload(now, generation, &Outcome::Refused { error }, out);
-        }
-    }
-
-    fn next_turn(&mut self) -> Option<SlotId> {
-        match &mut self.reload {
-            Some(Reload { phase: Phase::Starting { todo, .. }, .. }) => todo.pop_front(),
-            Some(Reload { phase: Phase::Loading, .. }) | None => None,
+            let error = Rc::new(error);
+            self.end_reload(now, generation, Outcome::Refused { error }, out);
         }
     }
 
@@ -216,10 +229,11 @@ impl Supervisor {
         };
         if let (Some(load), Some(reload)) = (over, &self.reload) {
             let (generation, after) = (load.generation, now.since(reload.begun));
-            if reload.renewal.is_none() {
+            if !reload.is_renewal() {
                 self.load = load;
+                self.reload_waiting();
             }
-            self.end_reload(now, generation, &Outcome::Done { generation, after }, out);
+            self.end_reload(now, generation, Outcome::Done { generation, after }, out);
             self.forget_unused(generation, out);
         }
     }
@@ -237,11 +251,11 @@ impl Supervisor {
                     self.roll_back(now, Failure::NotStopped { slot, pid }, out);
                 }
             }
-            Seat::Vacant | Seat::Resting { .. } if most == 0 => {
+            Seat::Vacant | Seat::Resting { .. } | Seat::Waiting if most == 0 => {
                 self.await_newcomer(slot, Newcomer::Vacant);
                 self.set_seat(slot, Seat::Ceded);
             }
-            Seat::Vacant | Seat::Resting { .. } | Seat::Held(_) => {
+            Seat::Vacant | Seat::Resting { .. } | Seat::Waiting | Seat::Held(_) => {
                 self.await_newcomer(slot, Newcomer::Vacant);
             }
             Seat::Spawning | Seat::Ceded => {}
@@ -272,6 +286,10 @@ impl Supervisor {
     }
 
     pub(super) fn newcomer_due(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
+        let newcomer = self.slots.get(slot.0 as usize).map(|slot| slot.newcomer);
+        if let Some(Newcomer::Resting { .. }) = newcomer {
+            return self.set_newcomer(slot, Newcomer::Vacant);
+        }
         self.take_over(now, slot, out);
         self.go_on(now, out);
     }
@@ -287,11 +305,7 @@ impl Supervisor {
         *replaced += 1;
         let load = load.clone();
         let former = place.seat;
-        // The past of one that is only renewed counts on.
-        if place.load.generation != load.generation {
-            place.misery = super::backoff::Misery::default();
-        }
-        place.load = load;
+        place.take_load(load);
         place.blameless = false;
         if former == Seat::Closed {
             // What its former worker failed with is no longer how it ended.
@@ -301,7 +315,9 @@ impl Supervisor {
         self.set_newcomer(slot, Newcomer::None);
         self.set_seat(slot, Seat::Held(pid));
         if let Seat::Held(former) = former {
-            self.set_leaving(slot, Some(former));
+            if self.load.rules.ways() == Ways::Own {
+                self.set_leaving(slot, Some(former));
+            }
             self.drain(now, slot, former, out);
             self.leave_behind_if_in_vain(now, former, out);
         }
@@ -316,12 +332,40 @@ impl Supervisor {
         self.retire(pid, until, Cause::Wanted, out);
     }
 
+    /// One newcomer failed: that is the end of all of them, or another one is tried in its place.
+    pub(super) fn newcomer_failed(
+        &mut self,
+        now: Millis,
+        slot: SlotId,
+        why: Failure,
+        out: &mut Actions,
+    ) {
+        let load = self.new_load().filter(|load| load.rules.ways() == Ways::Starter);
+        let (Some(load), Some(place)) = (load, self.slots.get(slot.0 as usize)) else {
+            return self.roll_back(now, why, out);
+        };
+        let (newcomer, rules) = (place.newcomer, &load.rules);
+        let again_in = rules.backoff.rest_of_min(now.since(place.tried));
+        if let Newcomer::Ready { .. } = newcomer {
+            if let Some(Reload { phase: Phase::Starting { unready, .. }, .. }) = &mut self.reload {
+                *unready += 1;
+            }
+            self.set_takeover(None);
+        }
+        self.set_newcomer(slot, Newcomer::Resting { until: now.plus(again_in) });
+        if let Some(pid) = newcomer.pid() {
+            self.retire(pid, rules.stop_timeout.map(|limit| now.plus(limit)), Cause::Wanted, out);
+        }
+        out.push_back(Action::Say(Fact::TriedAgain { slot, why, again_in }));
+    }
+
     /// One newcomer failed, or what they were to serve: back to what was before.
     pub(super) fn roll_back(&mut self, now: Millis, why: Failure, out: &mut Actions) {
         if let Some(Reload { phase: Phase::Starting { load, .. }, replaced, .. }) = &self.reload {
             let (generation, replaced) = (load.generation, *replaced);
             self.send_newcomers_away(now, out);
-            self.end_reload(now, generation, &Outcome::RolledBack { why, replaced }, out);
+            let why = Rc::new(why);
+            self.end_reload(now, generation, Outcome::RolledBack { why, replaced }, out);
             self.forget_unused(generation, out);
         }
     }
@@ -346,8 +390,7 @@ impl Supervisor {
                 self.set_leaving(slot, Some(pid));
                 self.retire(pid, limit.map(|limit| now.plus(limit)), Cause::Wanted, out);
             } else if seat == Seat::Ceded {
-                self.set_seat(slot, Seat::Vacant);
-                self.vacant.push_back(slot);
+                self.fill(slot);
             }
         }
     }
@@ -361,28 +404,30 @@ impl Supervisor {
         }
         let generation = self.generation;
         if self.reload.is_some() {
-            self.end_reload(now, generation, &Outcome::Stopped, out);
+            self.end_reload(now, generation, Outcome::Stopped, out);
         }
         let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
         for asker in askers {
             out.push_back(Action::Answer { asker, outcome: Outcome::Stopped });
         }
+        self.stop_orders(out);
     }
 
     fn end_reload(
         &mut self,
         now: Millis,
         generation: Generation,
-        outcome: &Outcome,
+        outcome: Outcome,
         out: &mut Actions,
     ) {
         self.set_takeover(None);
         let Some(reload) = self.reload.take() else { return };
         let failed = matches!(outcome, Outcome::RolledBack { .. });
-        let outcome = outcome.clone();
         out.push_back(Action::Say(match reload.renewal {
             Some(slot) => {
-                let again_in = if failed { self.renew_again(now, slot) } else { None };
+                // One that was replaced by order keeps its time.
+                let by_age = reload.askers.is_empty();
+                let again_in = if failed && by_age { self.renew_again(now, slot) } else { None };
                 Fact::RenewalEnded { slot, outcome: outcome.clone(), again_in }
             }
             None => Fact::ReloadEnded { generation, outcome: outcome.clone() },
@@ -397,17 +442,18 @@ impl Supervisor {
         if !self.kept.contains(&newest) {
             self.kept.push(newest);
         }
-        let (slots, serving) = (&self.slots, self.load.generation);
-        self.kept.retain(|generation| {
+        let mut place = 0;
+        while let Some(&generation) = self.kept.get(place) {
             let uses =
-                |slot: &Slot| slot.seat != Seat::Closed && slot.load.generation == *generation;
+                |slot: &Slot| slot.seat != Seat::Closed && slot.load.generation == generation;
             // A slot that is added starts from what serves.
-            let used = *generation == serving || slots.iter().any(uses);
-            if !used {
-                out.push_back(Action::Forget { generation: *generation });
+            if generation == self.load.generation || self.slots.iter().any(uses) {
+                place += 1;
+            } else {
+                self.kept.remove(place);
+                out.push_back(Action::Forget { generation });
             }
-            used
-        });
+        }
     }
 
     /// The only place where a slot's newcomer changes: agenda and queue follow it.
@@ -426,8 +472,7 @@ impl Supervisor {
         self.set_leaving(slot, None);
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         if place.seat == Seat::Ceded && place.newcomer == Newcomer::None {
-            self.set_seat(slot, Seat::Vacant);
-            self.vacant.push_back(slot);
+            self.fill(slot);
         }
     }
 

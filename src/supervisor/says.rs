@@ -16,7 +16,7 @@ impl Supervisor {
         let Some(worker) = self.workers.get(pid) else { return };
         let Phase::Starting { .. } = worker.phase else { return };
         let (slot, after) = (worker.slot, now.since(worker.started));
-        let until = worker.load.rules.watchdog.map(|limit| now.plus(limit));
+        let until = worker.watchdog.map(|limit| now.plus(limit));
         self.set_phase(pid, Phase::Ready { since: now, until });
         self.proven = true;
         let renewed_in = self.age_limit(pid);
@@ -34,7 +34,7 @@ impl Supervisor {
         let (Phase::Starting { .. } | Phase::Ready { .. }) = phase else { return };
         let until = worker.load.rules.drain_timeout.map(|limit| now.plus(limit));
         if self.is_newcomer(slot, pid) {
-            return self.roll_back(now, Failure::Stops { slot, pid }, out);
+            return self.newcomer_failed(now, slot, Failure::Stops { slot, pid }, out);
         }
         self.served(now, slot, phase);
         self.set_phase(pid, Phase::Draining { until, cause: Cause::Own });
@@ -67,7 +67,17 @@ impl Supervisor {
     pub(super) fn well(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.get(pid) else { return };
         if let Phase::Ready { since, until: Some(_) } = worker.phase {
-            let until = worker.load.rules.watchdog.map(|limit| now.plus(limit));
+            let until = worker.watchdog.map(|limit| now.plus(limit));
+            self.set_phase(pid, Phase::Ready { since, until });
+        }
+    }
+
+    /// WATCHDOG_USEC=: this counts from now on, whatever `--watchdog` said; for this worker alone.
+    pub(super) fn set_watchdog(&mut self, now: Millis, pid: Pid, limit: Option<Millis>) {
+        let Some(worker) = self.workers.get_mut(pid) else { return };
+        worker.watchdog = limit;
+        if let Phase::Ready { since, .. } = worker.phase {
+            let until = limit.map(|limit| now.plus(limit));
             self.set_phase(pid, Phase::Ready { since, until });
         }
     }
@@ -81,7 +91,7 @@ impl Supervisor {
         let until = Some(now.plus(limit));
         out.push_back(Action::Say(Fact::Hung { slot, pid }));
         if self.is_newcomer(slot, pid) {
-            return self.roll_back(now, Failure::Hung { slot, pid }, out);
+            return self.newcomer_failed(now, slot, Failure::Hung { slot, pid }, out);
         }
         self.served(now, slot, phase);
         let (signal, to) = (Signal(libc::SIGABRT), Target::Process);
@@ -102,7 +112,7 @@ impl Supervisor {
         out: &mut Actions,
     ) {
         if self.is_newcomer(slot, pid) {
-            return self.roll_back(now, Failure::NotReady { slot, pid, after }, out);
+            return self.newcomer_failed(now, slot, Failure::NotReady { slot, pid, after }, out);
         }
         let timeout = self.workers.get(pid).and_then(|worker| worker.load.rules.stop_timeout);
         self.retire(pid, timeout.map(|limit| now.plus(limit)), Cause::TooSlow, out);

@@ -20,9 +20,16 @@ impl Supervisor {
     #[inline(never)]
     pub(super) fn scale(&mut self, now: Millis, out: &mut Actions) {
         let free = self.reload.is_none() && self.spawning.is_none();
-        if self.size == self.target || !free || self.mission != Mission::Running {
+        if !free || self.mission != Mission::Running {
             return;
         }
+        if self.size != self.target {
+            self.change_size(now, out);
+        }
+        self.scale_is_done(out);
+    }
+
+    fn change_size(&mut self, now: Millis, out: &mut Actions) {
         let (before, after) = (self.size, self.target);
         self.size = after;
         out.push_back(Action::Say(Fact::Scaled { workers: after }));
@@ -45,8 +52,7 @@ impl Supervisor {
         place.load = self.load.clone();
         place.blameless = true;
         if place.seat == Seat::Closed {
-            self.set_seat(slot, Seat::Vacant);
-            self.vacant.push_back(slot);
+            self.fill_or_wait(slot);
         }
     }
 
@@ -61,7 +67,7 @@ impl Supervisor {
                     self.leave_behind_if_in_vain(now, pid, out);
                 }
             }
-            Some(Seat::Vacant | Seat::Resting { .. } | Seat::Ceded) => {
+            Some(Seat::Vacant | Seat::Resting { .. } | Seat::Waiting | Seat::Ceded) => {
                 self.set_seat(slot, Seat::Closed);
             }
             Some(Seat::Spawning | Seat::Closed) | None => {}

@@ -1,12 +1,13 @@
 //! A numbered place that one worker fills.
 //!
 //! The seat: Vacant -> Spawning -> Held -> Resting -> Vacant, or Closed where the restart policy lets it
-//! rest. Everything -> Closed when fd3 stops; only a newcomer's takeover leaves Closed. One worker holds the
+//! rest. Before Vacant comes Waiting where workers are started on demand. Everything -> Closed when fd3 stops; only a newcomer's takeover leaves Closed. One worker holds the
 //! seat; beside it there is at most one more: a former holder on its way out (`leaving`), or, while a reload
 //! runs, the newcomer that is to take over.
 //!
 //! The newcomer: Awaited -> Vacant -> Spawning -> Starting -> Ready -> it holds the seat. Awaited and Ceded
-//! are for `--surge 0`: the holder goes before the newcomer comes.
+//! are for `--surge 0`: the holder goes before the newcomer comes. In Server::Starter's ways one that failed
+//! is followed by another: it is Resting, then Vacant again, and a seat that nobody holds is Ceded.
 
 use alloc::rc::Rc;
 
@@ -31,6 +32,8 @@ pub(super) struct Slot {
     pub(super) blameless: bool,
     /// Its former worker, on its way out while another one holds the seat.
     pub(super) leaving: Option<Pid>,
+    /// When a worker was last asked for.
+    pub(super) tried: Millis,
     pub(super) newcomer: Newcomer,
 }
 
@@ -45,6 +48,8 @@ pub(super) enum Seat {
     Resting {
         until: Millis,
     },
+    /// To be filled when somebody connects.
+    Waiting,
     /// Its holder went to make room for the newcomer, who may be on its way out again.
     Ceded,
     /// Not to be filled again.
@@ -59,6 +64,10 @@ pub(super) enum Newcomer {
     /// To be spawned as soon as possible.
     Vacant,
     Spawning,
+    /// The wait before another one is tried.
+    Resting {
+        until: Millis,
+    },
     Starting(Pid),
     /// Takes over at `until`, or with all the others.
     Ready {
@@ -70,7 +79,16 @@ pub(super) enum Newcomer {
 impl Slot {
     pub(super) fn new(load: Rc<Load>) -> Slot {
         let (misery, leaving, newcomer) = (Misery::default(), None, Newcomer::None);
-        Slot { seat: Seat::Vacant, load, misery, blameless: false, leaving, newcomer }
+        let (seat, tried) = (Seat::Vacant, Millis(0));
+        Slot { seat, load, misery, blameless: false, leaving, tried, newcomer }
+    }
+
+    /// What failed before was another load's; the past of one that is only renewed counts on.
+    pub(super) fn take_load(&mut self, load: Rc<Load>) {
+        if self.load.generation != load.generation {
+            self.misery = Misery::default();
+        }
+        self.load = load;
     }
 }
 
@@ -78,7 +96,8 @@ impl Seat {
     pub(super) fn deadline(self) -> Option<Millis> {
         match self {
             Seat::Resting { until } => Some(until),
-            Seat::Vacant | Seat::Spawning | Seat::Held(_) | Seat::Ceded | Seat::Closed => None,
+            Seat::Vacant | Seat::Waiting | Seat::Spawning => None,
+            Seat::Held(_) | Seat::Ceded | Seat::Closed => None,
         }
     }
 }
@@ -87,13 +106,15 @@ impl Newcomer {
     pub(super) fn pid(self) -> Option<Pid> {
         match self {
             Newcomer::Starting(pid) | Newcomer::Ready { pid, .. } => Some(pid),
-            Newcomer::None | Newcomer::Awaited | Newcomer::Vacant | Newcomer::Spawning => None,
+            Newcomer::None | Newcomer::Awaited | Newcomer::Vacant => None,
+            Newcomer::Spawning | Newcomer::Resting { .. } => None,
         }
     }
 
     pub(super) fn deadline(self) -> Option<Millis> {
         match self {
             Newcomer::Ready { until, .. } => until,
+            Newcomer::Resting { until } => Some(until),
             Newcomer::None | Newcomer::Awaited | Newcomer::Vacant => None,
             Newcomer::Spawning | Newcomer::Starting(_) => None,
         }

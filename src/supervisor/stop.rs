@@ -1,21 +1,17 @@
 //! How fd3 comes to its end, and how a single worker does.
 //!
 //! NotBegun -> Running -> Stopping -> Finished. A stop only ever gets hastier: patient (no
-//! limit), given up by fd3 itself, limited, at once.
+//! limit), given up by fd3 itself, limited by name, limited by a signal, at once.
 
 use alloc::rc::Rc;
 
-use super::Supervisor;
 use super::event::{Action, Actions, Fact, Failure, Next, StopReason, Target};
 use super::slot::{Load, Newcomer, Seat};
 use super::worker::{Cause, Phase};
+use super::{Rest, Supervisor, take_out};
+use crate::plan::{Reaction, Ways};
+use crate::sweep::{KILL_PATIENCE, ONE_ORDER};
 use crate::units::{Millis, Pid, Signal, SlotId, sooner};
-
-/// Two orders to stop within this time are one: timeout(1), for one, signals the process and then its
-/// group.
-const ONE_ORDER: Millis = Millis(100);
-/// After SIGKILL a process that still exists hangs in the kernel; a stop goes on without it.
-pub(super) const KILL_PATIENCE: Millis = Millis::seconds(5);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mission {
@@ -35,11 +31,17 @@ pub(super) enum Haste {
     Patient,
     /// Nobody asked: fd3 gave up. Limited, too.
     GaveUp,
+    /// Somebody asked by name: limited, and the first signal that comes is no second order.
+    Named,
     Limited,
     Now,
 }
 
 impl Mission {
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Mission::Stopping { .. } | Mission::Finished)
+    }
+
     /// Ends it, once: the status to exit with. `resting` is for slots that all came to rest.
     pub(super) fn finish(&mut self, resting: u8) -> Option<u8> {
         let status = match *self {
@@ -70,16 +72,14 @@ impl Supervisor {
     pub(super) fn asked_to_stop(
         &mut self,
         now: Millis,
-        signal: Signal,
+        why: StopReason,
         asked: Haste,
         out: &mut Actions,
     ) {
         match self.mission {
-            Mission::NotBegun | Mission::Running => {
-                self.begin_stop(now, StopReason::Signal(signal), 0, asked, out);
-            }
+            Mission::NotBegun | Mission::Running => self.begin_stop(now, why, 0, asked, out),
             Mission::Stopping { status, haste, since } => {
-                // A second order to stop is an order to stop at once.
+                // A second signal to stop is an order to stop at once.
                 let again = now.since(since) >= ONE_ORDER;
                 let second = haste == Haste::Limited && asked == Haste::Limited && again;
                 let next = if second { Haste::Now } else { asked.max(haste) };
@@ -90,6 +90,40 @@ impl Supervisor {
             }
             Mission::Finished => {}
         }
+    }
+
+    /// Once it is finished: until when those may take who are left besides the workers and their groups;
+    /// `None` if they are left alone.
+    pub fn rest_of_stop(&self) -> Option<Rest> {
+        self.time_left
+    }
+
+    /// Whether this signal, while they are waited for, asks for haste.
+    pub fn is_order_to_stop(&self, signal: Signal) -> bool {
+        match self.load.rules.reactions.to(signal) {
+            Reaction::Stop | Reaction::StopNow => true,
+            Reaction::StopBy(_)
+            | Reaction::Drain
+            | Reaction::Reload
+            | Reaction::Upgrade
+            | Reaction::Up
+            | Reaction::Down
+            | Reaction::Ignore
+            | Reaction::Forward(_) => false,
+        }
+    }
+
+    pub(super) fn time_left(&self, now: Millis) -> Option<Rest> {
+        let rules = &self.load.rules;
+        let until = match self.mission {
+            Mission::Stopping { haste: Haste::Patient, .. } => None,
+            Mission::Stopping { haste: Haste::Now, .. } => Some(now),
+            Mission::Stopping { since, .. } => rules.stop_timeout.map(|limit| since.plus(limit)),
+            Mission::NotBegun | Mission::Running | Mission::Finished => {
+                rules.stop_timeout.map(|limit| now.plus(limit))
+            }
+        };
+        Some(Rest { until }).filter(|_| rules.ways() == Ways::Own)
     }
 
     pub(super) fn give_up_if(
@@ -118,14 +152,14 @@ impl Supervisor {
         self.mission = Mission::Stopping { status, haste, since: now };
         out.push_back(Action::CloseListeners);
         let workers = self.workers.len();
-        out.push_back(Action::Say(Fact::Stopping { why, workers }));
+        out.push_back(Action::Say(Fact::Stopping { why, workers, status }));
         self.vacant.clear();
         self.set_outage(None);
         self.stop_reload(now, out);
         for index in 0..self.slots.len() {
             let slot = SlotId(index as u32);
             match self.slots.get(index).map(|slot| slot.seat) {
-                Some(Seat::Vacant | Seat::Resting { .. } | Seat::Ceded) => {
+                Some(Seat::Vacant | Seat::Resting { .. } | Seat::Waiting | Seat::Ceded) => {
                     self.set_seat(slot, Seat::Closed)
                 }
                 Some(Seat::Spawning | Seat::Held(_) | Seat::Closed) | None => {}
@@ -177,23 +211,23 @@ impl Supervisor {
         out: &mut Actions,
     ) {
         let Some(worker) = self.workers.get(pid) else { return };
-        let mut until = until;
-        match worker.phase {
+        let before = worker.phase.deadline().filter(|_| worker.phase.cause().is_some());
+        let until = sooner(before, until);
+        let signal = match worker.phase {
             Phase::Starting { .. }
             | Phase::Ready { .. }
             | Phase::Draining { cause: Cause::Own, .. } => {
-                let own = worker.phase.deadline().filter(|_| worker.phase.cause().is_some());
-                until = sooner(own, until);
-                let (signal, to) = (worker.load.rules.stop_signal, Target::Process);
-                out.push_back(Action::Signal { pid, signal, to });
-                // A worker that somebody stopped (SIGSTOP) could not obey otherwise.
-                let signal = Signal(libc::SIGCONT);
-                out.push_back(Action::Signal { pid, signal, to: Target::Process });
+                Some(self.stop_by.unwrap_or(worker.load.rules.stop_signal))
             }
-            Phase::Draining { until: before, .. } => {
-                until = sooner(before, until);
-            }
+            // It was told, but perhaps by another signal.
+            Phase::Draining { .. } => self.stop_by,
             Phase::Killed { .. } => return,
+        };
+        if let Some(signal) = signal {
+            let to = Target::Process;
+            out.push_back(Action::Signal { pid, signal, to });
+            // A worker that somebody stopped (SIGSTOP) could not obey otherwise.
+            out.push_back(Action::Signal { pid, signal: Signal(libc::SIGCONT), to });
         }
         self.set_phase(pid, Phase::Draining { until, cause });
     }
@@ -218,7 +252,8 @@ impl Supervisor {
         let (slot, cause) = (worker.slot, worker.phase.cause().unwrap_or(Cause::Wanted));
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         let (leaving, awaited) = (place.leaving == Some(pid), place.newcomer == Newcomer::Awaited);
-        if self.mission == Mission::Running && !leaving {
+        let seated = place.seat == Seat::Held(pid);
+        if self.mission == Mission::Running && seated && !leaving {
             self.set_phase(pid, Phase::Killed { until: None, cause });
             if awaited {
                 self.roll_back(now, Failure::NotStopped { slot, pid }, out);
@@ -226,14 +261,14 @@ impl Supervisor {
             return;
         }
         self.set_renewal(pid, None);
-        self.old.retain(|old| *old != pid);
+        take_out(&mut self.old, pid);
         self.workers.remove(pid);
         out.push_back(Action::Say(Fact::Abandoned { slot, pid }));
         if leaving {
             self.left(slot);
             self.make_room(now, slot, out);
             self.go_on(now, out);
-        } else {
+        } else if seated {
             self.set_seat(slot, Seat::Closed);
         }
     }

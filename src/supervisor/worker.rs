@@ -15,6 +15,8 @@ pub(super) struct Worker {
     pub(super) load: Rc<Load>,
     pub(super) started: Millis,
     pub(super) phase: Phase,
+    /// How often it must say that it is well.
+    pub(super) watchdog: Option<Millis>,
     /// When its age will have it replaced.
     pub(super) renewal: Option<Millis>,
     /// What it reported if it never became COMMAND.

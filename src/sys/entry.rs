@@ -9,16 +9,16 @@ use std::os::unix::ffi::OsStrExt;
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     let count = usize::try_from(count).unwrap_or(0);
-    let words: Vec<OsString> = (0..count)
-        .map(|index| {
-            // SAFETY: the C library passes `count` pointers.
-            let word = unsafe { words.add(index) };
-            // SAFETY: as above.
-            let word = unsafe { *word };
-            // SAFETY: each of them points to a string that ends with a NUL and is never freed.
-            let word = unsafe { CStr::from_ptr(word) };
-            OsStr::from_bytes(word.to_bytes()).to_owned()
-        })
-        .collect();
-    c_int::from(fd3::cli::main(words))
+    // The first one is the name that fd3 was called by.
+    let mut all: Vec<OsString> = Vec::new();
+    for index in 0..count {
+        // SAFETY: the C library passes `count` pointers.
+        let word = unsafe { words.add(index) };
+        // SAFETY: as above.
+        let word = unsafe { *word };
+        // SAFETY: each of them points to a string that ends with a NUL and is never freed.
+        let word = unsafe { CStr::from_ptr(word) };
+        all.push(OsStr::from_bytes(word.to_bytes()).to_owned());
+    }
+    c_int::from(fd3::cli::main(all))
 }

@@ -10,9 +10,11 @@ const DOING: &str = "execute";
 /// What execvp(3) searches without a PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
-/// The file that `command` names: itself if it has a slash, else the first executable one in `path`.
+/// The file that `command` names: itself if it has a slash, else the first executable one in `path`. What is
+/// relative begins in `folder`, which is absolute, or where fd3 is.
 #[inline(never)]
-pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
+pub fn find(command: &CStr, path: Option<&[u8]>, folder: Option<&CStr>) -> Result<CString, Error> {
+    let from = folder.unwrap_or_default().to_bytes();
     let name = command.to_bytes();
     if name.is_empty() {
         return Err(
@@ -20,17 +22,14 @@ pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
         );
     }
     if name.contains(&b'/') {
-        return executable(command)
-            .map(|()| command.to_owned())
-            .map_err(|errno| error(command, errno));
+        let file = joined(from, name).unwrap_or_else(|| command.to_owned());
+        return executable(&file).map_err(|errno| error(&file, errno)).map(|()| file);
     }
     let mut found_but = None;
     for folder in path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
-        let mut file = if folder.is_empty() { b".".to_vec() } else { folder.to_vec() };
-        file.push(b'/');
-        file.extend_from_slice(name);
-        // Neither part has a NUL: one comes from the environment, the other from an argument.
-        let Ok(file) = CString::new(file) else { continue };
+        let folder = if folder.is_empty() { b"." } else { folder };
+        let file = joined(from, folder).and_then(|folder| joined(folder.to_bytes(), name));
+        let Some(file) = file else { continue };
         match executable(&file) {
             Ok(()) => return Ok(file),
             Err(Errno(libc::ENOENT | libc::ENOTDIR)) => {}
@@ -44,6 +43,17 @@ pub fn find(command: &CStr, path: Option<&[u8]>) -> Result<CString, Error> {
             Error::refused(DOING, what, "not found in PATH").of_kind(Kind::NotFound)
         }
     })
+}
+
+/// No part has a NUL: all come from the environment and from arguments.
+fn joined(folder: &[u8], file: &[u8]) -> Option<CString> {
+    let mut path = Vec::new();
+    if !file.starts_with(b"/") && !folder.is_empty() {
+        path.extend_from_slice(folder);
+        path.push(b'/');
+    }
+    path.extend_from_slice(file);
+    CString::new(path).ok()
 }
 
 fn executable(file: &CStr) -> Result<(), Errno> {

@@ -1,6 +1,7 @@
 //! Small files, read whole.
 
 use super::c_path;
+use super::signal::SignalFd;
 use crate::error::Errno;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -13,7 +14,6 @@ use rustix::io::read as read_some;
 const CHUNK: usize = 4096;
 /// How long a pipe's writer may be silent.
 const SILENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
-const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// How long to wait for a pipe's writer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,9 +32,9 @@ pub enum Again {
 }
 
 /// All bytes of the file, unless it is longer than `limit`: then EFBIG. ENODATA for a pipe that nobody
-/// writes to, ETIMEDOUT for one whose writer is silent: to wait for them for ever would be deaf to signals.
+/// writes to, ETIMEDOUT for one whose writer is silent, EINTR if a stop came while it was waited for.
 pub fn read(path: &[u8], limit: usize) -> Result<Vec<u8>, Errno> {
-    read_open(open(&*c_path(path)?, FLAGS, Mode::empty())?.as_fd(), limit, &SILENCE)
+    read_open(open(&*c_path(path)?, FLAGS, Mode::empty())?.as_fd(), limit, Some(&SILENCE))
 }
 
 /// The same, of a file that is wanted more than once.
@@ -45,8 +45,8 @@ pub fn read_first(
 ) -> Result<(Vec<u8>, Again), Errno> {
     let file = open(path, FLAGS, Mode::empty())?;
     let silence = match patience {
-        Patience::Some => &SILENCE,
-        Patience::None => &NO_TIME,
+        Patience::Some => Some(&SILENCE),
+        Patience::None => None,
     };
     let bytes = read_open(file.as_fd(), limit, silence)?;
     // By such a name it is another file once the descriptor is closed.
@@ -58,7 +58,11 @@ pub fn read_first(
 const FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-fn read_open(file: BorrowedFd<'_>, limit: usize, patience: &Timespec) -> Result<Vec<u8>, Errno> {
+fn read_open(
+    file: BorrowedFd<'_>,
+    limit: usize,
+    patience: Option<&Timespec>,
+) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
     loop {
         let len = bytes.len();
@@ -70,14 +74,29 @@ fn read_open(file: BorrowedFd<'_>, limit: usize, patience: &Timespec) -> Result<
             Ok(0) => return Ok(bytes),
             Ok(_) if bytes.len() > limit => return Err(Errno(libc::EFBIG)),
             Ok(_) | Err(Code::INTR) => {}
-            Err(Code::AGAIN) => {
-                let mut polled = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
-                if poll(&mut polled, Some(patience))? == 0 {
-                    return Err(Errno(libc::ETIMEDOUT));
-                }
-            }
+            Err(Code::AGAIN) => match patience {
+                Some(patience) => wait_for_more(file, patience)?,
+                None => return Err(Errno(libc::ETIMEDOUT)),
+            },
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+/// Signals are blocked, and whoever is told to stop before it has begun must not wait for a pipe. As PID 1
+/// it could not leave that to the kernel.
+fn wait_for_more(file: BorrowedFd<'_>, patience: &Timespec) -> Result<(), Errno> {
+    let stops = SignalFd::stops().ok();
+    let mut polled = [
+        PollFd::from_borrowed_fd(file, PollFlags::IN),
+        // Where there is no such thing, twice the same.
+        PollFd::from_borrowed_fd(stops.as_ref().map_or(file, AsFd::as_fd), PollFlags::IN),
+    ];
+    match poll(&mut polled, Some(patience)) {
+        Ok(0) => Err(Errno(libc::ETIMEDOUT)),
+        Ok(_) if stops.is_some() && !polled[1].revents().is_empty() => Err(Errno(libc::EINTR)),
+        Ok(_) | Err(Code::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -123,13 +142,13 @@ mod tests {
         let (reader, writer) = pipe_with(flags).expect("there are pipes");
         let short = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
         for _ in 0..2 {
-            assert_eq!(read_open(reader.as_fd(), 9, &short), Err(Errno(libc::ETIMEDOUT)));
+            assert_eq!(read_open(reader.as_fd(), 9, Some(&short)), Err(Errno(libc::ETIMEDOUT)));
             // Some is not all.
             rustix::io::write(&writer, b"some").expect("there is room");
         }
         rustix::io::write(&writer, b"all").expect("there is room");
         drop(writer);
-        assert_eq!(read_open(reader.as_fd(), 9, &SILENCE), Ok(b"someall".to_vec()));
-        assert_eq!(read_open(reader.as_fd(), 9, &SILENCE), Err(Errno(libc::ENODATA)));
+        assert_eq!(read_open(reader.as_fd(), 9, Some(&SILENCE)), Ok(b"someall".to_vec()));
+        assert_eq!(read_open(reader.as_fd(), 9, Some(&SILENCE)), Err(Errno(libc::ENODATA)));
     }
 }

@@ -1,8 +1,8 @@
 //! Wakes us when somebody touches a path's inode: an unlink changes its link count.
 //! A comfort, not a need: kernels without inotify, or a user out of watches, get none.
 
-use super::c_path;
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,12 +19,12 @@ impl Inotify {
     }
 
     /// Watches the inode that `path` names now, not the name. Gives the watch descriptor.
-    pub fn watch(&self, path: &[u8]) -> Option<i32> {
+    pub fn watch(&self, path: &CStr) -> Option<i32> {
         let flags = WatchFlags::ATTRIB
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::DONT_FOLLOW;
-        add_watch(&self.0, &*c_path(path).ok()?, flags).ok()
+        add_watch(&self.0, path, flags).ok()
     }
 
     /// Takes all events that wait, and tells whose watches they were.

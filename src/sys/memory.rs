@@ -15,7 +15,7 @@ unsafe extern "C" {
 
 /// Unmaps what is only read of the program. It stays in the page cache, and what is touched next is
 /// mapped again: some microseconds. Static programs alone are so small that this matters.
-pub(super) fn give_back() {
+pub fn give_back() {
     if cfg!(target_feature = "crt-static") {
         for_each_read_only(|start, length| {
             // SAFETY: one segment that nobody may write to, so that the file has all of it. A failure
@@ -34,8 +34,7 @@ fn for_each_read_only(mut visit: impl FnMut(usize, usize)) {
     let segments = slice_from_raw_parts(at, header.e_phnum.into());
     // SAFETY: the program headers lie in the same page, and are never written to.
     let segments = unsafe { &*segments };
-    // SAFETY: no memory is passed.
-    let page = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+    let page = page_size();
     let loaded = || segments.iter().filter(|segment| segment.p_type == libc::PT_LOAD);
     let (Some(lowest), true) = (loaded().next(), page.is_power_of_two()) else { return };
     let lowest = (lowest.p_vaddr - lowest.p_offset) as usize;
@@ -44,6 +43,12 @@ fn for_each_read_only(mut visit: impl FnMut(usize, usize)) {
         let start = from & !(page - 1);
         visit(start, from + segment.p_memsz as usize - start);
     }
+}
+
+pub(super) fn page_size() -> usize {
+    // SAFETY: no memory is passed.
+    let size = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+    size as usize
 }
 
 #[cfg(test)]

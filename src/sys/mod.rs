@@ -2,24 +2,36 @@
 //! Decides nothing; names no other module of ours but `error`.
 #![allow(unsafe_code)]
 
+pub mod caught;
+#[cfg(feature = "check")]
+pub mod client;
 pub mod clock;
+#[cfg(feature = "starter")]
+pub mod daemon;
 pub mod environment;
 pub mod epoll;
+pub mod event;
 pub mod exec;
 pub mod fd;
 pub mod file;
 #[cfg(test)]
 mod heap;
 pub mod inotify;
-mod memory;
+pub mod memory;
 pub mod notify;
+pub mod notify_send;
 pub mod process;
 pub mod queue;
+pub mod record;
+pub mod settings;
 pub mod signal;
+mod signal_pipe;
 pub mod socket;
 pub mod spawn;
 pub mod stderr;
 pub mod stream;
+#[cfg(feature = "init")]
+pub mod terminal;
 pub mod unix_path;
 pub mod wait;
 
@@ -27,17 +39,26 @@ use crate::error::{Errno, Error};
 use alloc::ffi::CString;
 
 /// The first thing a process of ours does: from here on no signal is lost, none inherited is ignored,
-/// and nothing of ours lands on 0 to 2.
-pub fn start() -> Result<(), Error> {
-    signal::block_all();
-    signal::reset_dispositions();
+/// and nothing of ours lands on 0 to 2. Returns what signals were to it.
+pub fn start() -> Result<signal::Manners, Error> {
+    let found = signal::take_over();
     fd::reserve_standard()
-        .map_err(|errno| Error::system("reserve", "the descriptors 0 to 2", errno))
+        .map_err(|errno| Error::system("reserve", "the descriptors 0 to 2", errno))?;
+    Ok(found)
 }
 
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Errno {
         Errno(errno.raw_os_error())
+    }
+}
+
+/// For programs whose own errors are std's.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        let code = error.errno().map(|errno| std::io::Error::from_raw_os_error(errno.0));
+        let kind = code.map_or(std::io::ErrorKind::Other, |code| code.kind());
+        std::io::Error::new(kind, error)
     }
 }
 

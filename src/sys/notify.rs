@@ -4,6 +4,8 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::net::sockopt::{set_socket_linger, set_socket_passcred, socket_linger};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::fd;
+use super::socket::{self, Name};
 use crate::error::Errno;
 
 /// The longest datagram that counts; systemd's limit, too.
@@ -30,18 +32,36 @@ pub struct Datagram {
     pub descriptors: Descriptors,
 }
 
-/// What somebody sent; closed when dropped.
+/// What somebody sent at once.
 #[derive(Debug, Default)]
-pub struct Descriptors(Vec<OwnedFd>);
+pub struct Descriptors(pub Vec<Sent>);
 
-impl Drop for Descriptors {
+/// A descriptor that somebody sent; closed when dropped.
+#[derive(Debug)]
+pub struct Sent(OwnedFd);
+
+impl AsFd for Sent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Sent {
+    /// Out of the way of the numbers below `lowest`.
+    pub fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
+        if fd::number(&self.0) < lowest {
+            self.0 = fd::copy_above(&self.0, lowest)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sent {
     /// To close the last descriptor of a connection takes as long as its SO_LINGER says, which whoever sent
     /// it chose; but we have others to look after.
     fn drop(&mut self) {
-        for fd in &self.0 {
-            if socket_linger(fd).is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
-                let _ = set_socket_linger(fd, None);
-            }
+        if socket_linger(&self.0).is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
+            let _ = set_socket_linger(&self.0, None);
         }
     }
 }
@@ -54,9 +74,10 @@ impl NotifySocket {
         // The kernel picks a free abstract name (unix(7), "Autobind"): needs no folder that can be
         // written to, and nobody can take it before us.
         rustix::net::bind(&fd, &SocketAddrUnix::new_unnamed())?;
-        let name = SocketAddrUnix::try_from(rustix::net::getsockname(&fd)?)?;
-        let name = name.abstract_name().ok_or(Errno(libc::EADDRNOTAVAIL))?;
-        let address = format!("@{}", String::from_utf8_lossy(name));
+        let Name::Abstract(name) = socket::name(fd.as_fd())? else {
+            return Err(Errno(libc::EADDRNOTAVAIL));
+        };
+        let address = format!("@{}", String::from_utf8_lossy(&name));
         Ok(NotifySocket { fd, address })
     }
 
@@ -125,6 +146,7 @@ struct Attached {
 /// By contract `control` is what the kernel just wrote, and nobody has looked at it yet. Read by hand (as
 /// cmsg(3) describes it), for rustix takes it for granted that a sender has a PID: one in a PID namespace
 /// that we cannot see into has 0, and is nobody.
+#[inline(never)]
 fn attached(mut control: &[u8]) -> Attached {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     let mut attached = Attached::default();
@@ -136,7 +158,8 @@ fn attached(mut control: &[u8]) -> Attached {
         if (level, kind) == (Some(libc::SOL_SOCKET), Some(libc::SCM_RIGHTS)) {
             for number in content.chunks_exact(size_of::<i32>()).filter_map(|four| int(four, 0)) {
                 // SAFETY: by contract the kernel just opened it for us, and nobody else owns it.
-                attached.descriptors.0.push(unsafe { OwnedFd::from_raw_fd(number) });
+                let fd = unsafe { OwnedFd::from_raw_fd(number) };
+                attached.descriptors.0.push(Sent(fd));
             }
         } else if (level, kind) == (Some(libc::SOL_SOCKET), Some(libc::SCM_CREDENTIALS)) {
             let pid = int(content, 0).filter(|pid| *pid > 0);

@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 
-use super::checked;
+use super::{checked, fd, file, memory};
 use crate::error::Errno;
 
 pub fn own_pid() -> i32 {
@@ -26,6 +26,104 @@ pub fn group_of(pid: i32) -> Option<i32> {
 pub fn adopt_orphans() {
     // Any PID but none: this process.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// How many bytes of /proc are read at the most for one process; it has fewer children.
+const LIST_MAX: usize = 1 << 20;
+
+/// This process's children, those that ended included, in no order. Where /proc is missing, or shows another
+/// PID namespace, nobody can be seen.
+#[inline(never)]
+pub fn children() -> Option<Vec<i32>> {
+    let own = own_pid();
+    if !are_seen() {
+        return None;
+    }
+    let mut found = Vec::new();
+    match file::read(format!("/proc/self/task/{own}/children").as_bytes(), LIST_MAX) {
+        Ok(list) => {
+            for word in list.split(|byte| *byte == b' ') {
+                if let Some(pid) = number(word) {
+                    found.push(pid);
+                }
+            }
+        }
+        // A kernel built without this file.
+        Err(_) => {
+            for pid in fd::numbers_in(c"/proc").ok()? {
+                if parent_of(pid) == Some(own) {
+                    found.push(pid);
+                }
+            }
+        }
+    }
+    Some(found)
+}
+
+/// Whether /proc shows processes by the PIDs that they have here.
+pub fn are_seen() -> bool {
+    let link = rustix::fs::readlink(c"/proc/self", Vec::new());
+    link.is_ok_and(|link| link.to_bytes() == own_pid().to_string().as_bytes())
+}
+
+/// How much of its memory is in the machine's, in bytes; pages that it shares count as well.
+#[inline(never)]
+pub fn memory_of(pid: i32) -> Option<u64> {
+    let statm = file::read(format!("/proc/{pid}/statm").as_bytes(), LIST_MAX).ok()?;
+    let pages = number(statm.split(|byte| *byte == b' ').nth(1)?)?;
+    Some(pages as u64 * memory::page_size() as u64)
+}
+
+/// By /proc: the second word behind the name, which is in parentheses and may have any byte inside.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = file::read(format!("/proc/{pid}/stat").as_bytes(), LIST_MAX).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    number(stat.get(end..)?.split(|byte| *byte == b' ').nth(2)?)
+}
+
+fn number(word: &[u8]) -> Option<i32> {
+    let mut number = 0_i32;
+    for byte in word {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number = number.checked_mul(10)?.checked_add(i32::from(digit))?;
+    }
+    Some(number).filter(|number| *number > 0)
+}
+
+/// Whether this is the first process of the machine, not of a container: PID 1 of the initial PID namespace,
+/// whose number never changes (PROC_PID_INIT_INO). Before /proc is there: where the kernel's own threads are to
+/// be seen, which are of no process group.
+pub fn is_machines_first() -> bool {
+    if own_pid() != 1 {
+        return false;
+    }
+    match rustix::fs::readlink(c"/proc/self/ns/pid", Vec::new()) {
+        Ok(link) => link.to_bytes() == b"pid:[4026531836]",
+        Err(_) => {
+            // SAFETY: no memory is passed.
+            let group = |pid| unsafe { libc::getpgid(pid) };
+            group(2) == 0 && group(3) == 0
+        }
+    }
+}
+
+/// So that the folder where this process was started can be unmounted.
+#[cfg(feature = "init")]
+pub fn leave_folder() {
+    let _ = rustix::process::chdir(c"/");
+}
+
+/// From now on the end of this process's parent sends it this signal; `false` if that has ended already.
+#[cfg(feature = "init")]
+pub fn hear_of_parents_end(signal: i32) -> bool {
+    // SAFETY: no memory is passed.
+    let parent = || unsafe { libc::getppid() };
+    let before = parent();
+    let (signal, none) = (signal as libc::c_ulong, 0 as libc::c_ulong);
+    // SAFETY: no memory is passed; all five arguments are given, as the call is variadic.
+    let asked = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) };
+    // Some sandboxes forbid it. A comfort, not a need.
+    asked == -1 || parent() == before
 }
 
 /// Raises the limit of open descriptors for this process, as far as that is allowed. Returns the limit

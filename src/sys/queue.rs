@@ -23,6 +23,24 @@ pub fn queue(fd: BorrowedFd<'_>) -> Option<Queue> {
     }
 }
 
+/// Of SO_MEMINFO, the last word (sock_diag.h).
+const MEMINFO_WORDS: usize = 9;
+const DROPS: usize = 8;
+
+/// Connections, or datagrams, for which a socket of IP had no room, since it was made (Linux 4.12). Of other
+/// families the kernel does not count them.
+pub fn drops(fd: BorrowedFd<'_>) -> Option<u32> {
+    if !matches!(sockopt::socket_domain(fd).ok()?, AddressFamily::INET | AddressFamily::INET6) {
+        return None;
+    }
+    let mut info = [0_u32; MEMINFO_WORDS];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    let (fd, start) = (fd.as_raw_fd(), info.as_mut_ptr().cast());
+    // SAFETY: the kernel writes at most `len` bytes into `info`, which outlives the call.
+    let done = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, start, &mut len) };
+    (done == 0 && len as usize == size_of_val(&info)).then(|| info[DROPS])
+}
+
 /// The first words of `struct tcp_info`; of a listener, two of them tell about its queue
 /// (tcp_diag.c does the same).
 const TCP_INFO_WORDS: usize = 8;

@@ -1,18 +1,17 @@
 //! Sockets: made, told options, bound, named, looked at. Which and when is decided elsewhere.
 //! All are close-on-exec and, unless told otherwise, blocking: O_NONBLOCK is shared with every worker.
 
-use super::{c_path, last_errno};
+use super::last_errno;
 use crate::error::Errno;
 use alloc::vec::Vec;
-use core::mem::{MaybeUninit, size_of};
+use core::ffi::c_char;
+use core::mem::{MaybeUninit, offset_of, size_of};
 use core::net::{SocketAddrV4, SocketAddrV6};
-use core::ptr;
+use core::{ptr, slice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
-use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, netdevice, sockopt,
-};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, netdevice, sockopt};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,11 +191,42 @@ pub(super) fn encode(name: &Name) -> Result<SocketAddrAny, Errno> {
     Ok(match name {
         Name::V4(addr) => addr.as_any(),
         Name::V6(addr) => addr.as_any(),
-        Name::Path(path) => SocketAddrUnix::new(&*c_path(path)?)?.as_any(),
-        Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?.as_any(),
+        Name::Path(path) if path.contains(&0) => return Err(Errno(libc::EINVAL)),
+        Name::Path(path) => encode_unix(path, 0)?,
+        Name::Abstract(name) => encode_unix(name, 1)?,
         Name::Vsock { cid, port } => encode_vsock(*cid, *port),
         Name::Unknown => return Err(Errno(libc::EAFNOSUPPORT)),
     })
+}
+
+/// unix(7): a path and the NUL that ends it, or the NUL that begins an abstract name, and the name. By hand,
+/// as what rustix has for it is 1 KiB.
+fn encode_unix(name: &[u8], start: usize) -> Result<SocketAddrAny, Errno> {
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    let mut raw = libc::sockaddr_un { sun_family: family, sun_path: [0; UNIX_ROOM] };
+    if name.len() >= UNIX_ROOM {
+        return Err(Errno(libc::ENAMETOOLONG));
+    }
+    for (place, byte) in raw.sun_path.iter_mut().skip(start).zip(name) {
+        *place = *byte as c_char;
+    }
+    Ok(any(raw, UNIX_HEAD + name.len() + 1))
+}
+
+const UNIX_HEAD: usize = offset_of!(libc::sockaddr_un, sun_path);
+const UNIX_ROOM: usize = size_of::<libc::sockaddr_un>() - UNIX_HEAD;
+
+fn decode_unix(any: &SocketAddrAny) -> Name {
+    // SAFETY: an address has as many bytes as it says.
+    let raw = unsafe { slice::from_raw_parts(any.as_ptr().cast::<u8>(), any.addr_len() as usize) };
+    match raw.get(UNIX_HEAD..) {
+        None | Some([]) => Name::Unknown,
+        Some([0, name @ ..]) => Name::Abstract(name.to_vec()),
+        Some(path) => {
+            let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+            Name::Path(path[..end].to_vec())
+        }
+    }
 }
 
 /// rustix knows no vsock(7) address.
@@ -208,24 +238,24 @@ fn encode_vsock(cid: u32, port: u32) -> SocketAddrAny {
         svm_cid: cid,
         svm_zero: [0; 4],
     };
-    let mut storage = MaybeUninit::<SocketAddrStorage>::zeroed();
-    // SAFETY: a storage has room for, and the alignment of, every kind of address.
-    unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_vm>().write(raw) };
-    // SAFETY: that many bytes were just written.
-    unsafe { SocketAddrAny::new(storage, size_of::<libc::sockaddr_vm>() as u32) }
+    any(raw, size_of::<libc::sockaddr_vm>())
 }
 
+/// `raw` is a kernel's address, of which the first `len` bytes count.
+fn any<T>(raw: T, len: usize) -> SocketAddrAny {
+    let mut storage = MaybeUninit::<SocketAddrStorage>::zeroed();
+    // SAFETY: a storage has room for, and the alignment of, every kind of address.
+    unsafe { storage.as_mut_ptr().cast::<T>().write(raw) };
+    // SAFETY: that many bytes were just written.
+    unsafe { SocketAddrAny::new(storage, len as u32) }
+}
+
+#[inline(never)]
 fn decode(any: SocketAddrAny) -> Name {
     match any.address_family() {
         AddressFamily::INET => any.try_into().map_or(Name::Unknown, Name::V4),
         AddressFamily::INET6 => any.try_into().map_or(Name::Unknown, Name::V6),
-        AddressFamily::UNIX => SocketAddrUnix::try_from(any).map_or(Name::Unknown, |unix| {
-            match (unix.path_bytes(), unix.abstract_name()) {
-                (Some(path), _) => Name::Path(path.to_vec()),
-                (None, Some(name)) => Name::Abstract(name.to_vec()),
-                (None, None) => Name::Unknown,
-            }
-        }),
+        AddressFamily::UNIX => decode_unix(&any),
         AddressFamily::VSOCK if any.addr_len() as usize >= size_of::<libc::sockaddr_vm>() => {
             // SAFETY: the kernel wrote an address of this family and at least this length.
             let raw = unsafe { any.as_ptr().cast::<libc::sockaddr_vm>().read() };

@@ -6,8 +6,10 @@ use std::ffi::CString;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::OFlags;
+use rustix::io::FdFlags;
 use rustix::process::Rlimit;
 
+use super::settings::Settings;
 use super::{bare_fork, checked, fd, last_errno, process, signal};
 use crate::error::Errno;
 
@@ -32,7 +34,17 @@ pub struct Child<'a> {
     pub stdin: Option<BorrowedFd<'a>>,
     pub parent_death: Option<i32>,
     pub descriptor_limit: Option<Rlimit>,
+    pub settings: &'a Settings,
+    /// What signals are to it.
+    pub manners: signal::Manners,
+    /// What else it does first, in a process group of its own by then.
+    pub first: Option<fn()>,
+    /// Takes over when the kernel cannot execute `program`; the errno if it cannot either.
+    pub instead: Option<Instead>,
 }
+
+/// Gets `program`, the errno, `arguments` and the environment, these two as execve(2) takes them.
+pub type Instead = fn(&CStr, Errno, &[*const c_char], *const *const c_char) -> Errno;
 
 /// What the child needs after the fork, as pointers and numbers.
 struct Prepared<'a> {
@@ -46,8 +58,18 @@ struct Prepared<'a> {
 }
 
 /// Forks. The child is leader of its own process group when this returns.
-#[inline(never)]
 pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
+    fork_in::<true>(child, reports)
+}
+
+/// The same, for a program with threads. The child is in this process's group.
+pub fn fork_beside(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
+    // A handler of this program's has no business in the child.
+    signal::undisturbed(|| fork_in::<false>(child, reports))
+}
+
+#[inline(never)]
+fn fork_in<const OWN_GROUP: bool>(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
     let mut own_pid = Vec::new();
     for name in child.own_pid {
         own_pid.push(pid_variable(name));
@@ -70,10 +92,11 @@ pub fn fork(child: &Child<'_>, reports: &Reports) -> Result<i32, Errno> {
     }
     prepared.arguments.push(core::ptr::null());
     prepared.environment.push(core::ptr::null());
-    // SAFETY: this process has one thread, and the child calls only async-signal-safe functions.
+    // SAFETY: the child calls only async-signal-safe functions, whatever other threads do.
     match unsafe { bare_fork() } {
         -1 => Err(last_errno()),
-        0 => become_command(&prepared),
+        0 => become_command::<OWN_GROUP>(&prepared),
+        pid if !OWN_GROUP => Ok(pid),
         pid => {
             // The child does the same: whoever comes first, no signal to the group can miss it.
             // SAFETY: no memory is passed. It fails when the child has become COMMAND: fine.
@@ -100,34 +123,44 @@ fn pid_variable(name: &str) -> Vec<u8> {
 }
 
 /// The child's whole life before COMMAND. A name for each thing it does; each returns the errno.
-fn become_command(prepared: &Prepared<'_>) -> ! {
+fn become_command<const OWN_GROUP: bool>(prepared: &Prepared<'_>) -> ! {
     let child = prepared.child;
-    // SAFETY: no memory is passed. The parent does the same.
-    unsafe { libc::setpgid(0, 0) };
-    let failed = match die_with_parent(child.parent_death, prepared.parent)
-        .and_then(|()| place_descriptors(child))
-    {
-        Err(errno) => (Step::Prepare, errno),
+    if OWN_GROUP {
+        // SAFETY: no memory is passed. The parent does the same.
+        unsafe { libc::setpgid(0, 0) };
+    }
+    if let Some(first) = child.first {
+        first();
+    }
+    let failed = match prepare(child) {
+        Err(failed) => failed,
         Ok(()) => {
+            die_with_parent(child.parent_death, prepared.parent);
             write_own_pid(&prepared.own_pid);
-            signal::unblock_all();
-            (Step::Execute, execute(prepared))
+            child.manners.take_on();
+            (Step::Execute, 0, execute(prepared))
         }
     };
-    report(prepared.report, failed.0, failed.1);
+    report(prepared.report, failed);
     // SAFETY: ends the child without running anything of the parent's.
     unsafe { libc::_exit(127) }
 }
 
+fn prepare(child: &Child<'_>) -> Result<(), (Step, i32, Errno)> {
+    place_descriptors(child).map_err(|errno| (Step::Prepare, 0, errno))?;
+    child.settings.apply()
+}
+
 /// A killed fd3 leaves no orphan that holds the port. After any change of user, which clears it.
-fn die_with_parent(signal: Option<i32>, parent: i32) -> Result<(), Errno> {
-    let Some(signal) = signal else { return Ok(()) };
+fn die_with_parent(signal: Option<i32>, parent: i32) {
+    let Some(signal) = signal else { return };
     let (signal, none) = (signal as libc::c_ulong, 0 as libc::c_ulong);
     // SAFETY: no memory is passed; all five arguments are given, as the call is variadic.
-    let asked = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) };
+    let asked =
+        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, signal, none, none, none) };
     if asked == -1 {
         // Some sandboxes forbid it. A comfort, not a need.
-        return Ok(());
+        return;
     }
     // SAFETY: no memory is passed.
     let now = unsafe { libc::getppid() };
@@ -137,7 +170,6 @@ fn die_with_parent(signal: Option<i32>, parent: i32) -> Result<(), Errno> {
         // SAFETY: ends the child without running anything of the parent's.
         unsafe { libc::_exit(0) };
     }
-    Ok(())
 }
 
 /// dup2 also clears close-on-exec. No listener is overwritten before it was copied: all
@@ -184,33 +216,88 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
     // SAFETY: both end with a null pointer, and what they point to lives in the parent's memory, which
     // is copied.
     unsafe { libc::execve(prepared.child.program.as_ptr(), arguments, environment) };
-    last_errno()
+    let errno = last_errno();
+    match prepared.child.instead {
+        Some(instead) => instead(prepared.child.program, errno, &prepared.arguments, environment),
+        None => errno,
+    }
+}
+
+/// This process becomes another program, which has these descriptors, by their numbers here. Returns only if it
+/// fails; all is as it was then.
+pub fn become_program(
+    program: &CStr,
+    arguments: &[CString],
+    environment: &[CString],
+    descriptors: &[OwnedFd],
+) -> Errno {
+    let (mut words, mut variables) = (Vec::new(), Vec::new());
+    point_to(arguments, &mut words);
+    point_to(environment, &mut variables);
+    words.push(core::ptr::null());
+    variables.push(core::ptr::null());
+    for fd in descriptors {
+        let _ = rustix::io::fcntl_setfd(fd, FdFlags::empty());
+    }
+    // SAFETY: both lists end with a null pointer, and outlive the call, as what they point to.
+    unsafe { libc::execve(program.as_ptr(), words.as_ptr(), variables.as_ptr()) };
+    let errno = last_errno();
+    for fd in descriptors {
+        let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+    }
+    errno
 }
 
 /// How far a child came that never became COMMAND.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// Its descriptors, limits and the like.
-    Prepare = 1,
-    Execute = 2,
+    /// Its descriptors, and what limits them.
+    Prepare,
+    Nice,
+    Limit,
+    /// One of them.
+    Capability,
+    Capabilities,
+    Groups,
+    Group,
+    User,
+    Folder,
+    NoNewPrivs,
+    Execute,
 }
+
+/// By their numbers.
+const STEPS: [Step; 11] = [
+    Step::Prepare,
+    Step::Nice,
+    Step::Limit,
+    Step::Capability,
+    Step::Capabilities,
+    Step::Groups,
+    Step::Group,
+    Step::User,
+    Step::Folder,
+    Step::NoNewPrivs,
+    Step::Execute,
+];
 
 /// A child that never became COMMAND, and why. Written before the child ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     pub pid: i32,
     pub step: Step,
+    /// Which limit or capability.
+    pub which: i32,
     pub errno: Errno,
 }
 
-const REPORT_BYTES: usize = 12;
+const REPORT_BYTES: usize = 16;
 
-fn report(to: RawFd, step: Step, errno: Errno) {
+fn report(to: RawFd, (step, which, errno): (Step, i32, Errno)) {
     let mut bytes = [0_u8; REPORT_BYTES];
     // SAFETY: no memory is passed.
     let pid = unsafe { libc::getpid() };
-    let words = [pid, step as i32, errno.0];
-    for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+    for (place, word) in bytes.chunks_exact_mut(4).zip([pid, step as i32, which, errno.0]) {
         place.copy_from_slice(&word.to_ne_bytes());
     }
     // So few bytes go into a pipe whole or not at all (pipe(7)).
@@ -228,13 +315,19 @@ impl Reports {
     /// Out of the way of the `reserved` numbers that a child fills.
     pub fn new(reserved: RawFd) -> Result<Reports, Errno> {
         let (read, write) = fd::pipe()?;
-        let read = fd::copy_above(read, reserved)?;
+        let read = fd::above(read, reserved)?;
         rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
-        Ok(Reports { read, write: fd::copy_above(write, reserved)? })
+        Ok(Reports { read, write: fd::above(write, reserved)? })
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
+    }
+
+    /// Of both ends.
+    #[cfg(feature = "init")]
+    pub fn numbers(&self) -> [RawFd; 2] {
+        [self.read.as_raw_fd(), self.write.as_raw_fd()]
     }
 
     /// One report, if there is one.
@@ -252,7 +345,7 @@ impl Reports {
             let bytes = bytes.get(index * 4..index * 4 + 4)?;
             Some(i32::from_ne_bytes(bytes.try_into().ok()?))
         };
-        let step = if word(1)? == Step::Prepare as i32 { Step::Prepare } else { Step::Execute };
-        Some(Report { pid: word(0)?, step, errno: Errno(word(2)?) })
+        let step = STEPS.get(usize::try_from(word(1)?).ok()?).copied()?;
+        Some(Report { pid: word(0)?, step, which: word(2)?, errno: Errno(word(3)?) })
     }
 }

@@ -39,6 +39,15 @@ impl Stderr {
         Stderr { way }
     }
 
+    /// The number of what it opened for itself.
+    #[cfg(feature = "init")]
+    pub fn descriptor(&self) -> Option<i32> {
+        match &self.way {
+            Way::Own(fd) => Some(super::fd::number(fd)),
+            Way::Plain | Way::Socket | Way::Shared => None,
+        }
+    }
+
     /// Writes one line, which a pipe takes whole if it has at most PIPE_BUF bytes; `false` if it was
     /// lost: nobody reads, or nobody can.
     pub fn write(&self, line: &[u8]) -> bool {

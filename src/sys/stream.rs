@@ -3,10 +3,11 @@
 use core::mem::size_of;
 use core::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno as Code;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{SendFlags, SocketFlags};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 
 use super::checked;
 use super::socket::{self, Kind, Name};
@@ -30,6 +31,17 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
             Ok(fd) => return Ok(Some(fd)),
             Err(Code::INTR) => {}
             Err(Code::AGAIN | Code::CONNABORTED) => return Ok(None),
+            // What the connection itself came to: accept(2) wants these treated like AGAIN.
+            Err(
+                Code::NETDOWN
+                | Code::PROTO
+                | Code::NOPROTOOPT
+                | Code::HOSTDOWN
+                | Code::NONET
+                | Code::HOSTUNREACH
+                | Code::OPNOTSUPP
+                | Code::NETUNREACH,
+            ) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -41,6 +53,12 @@ pub fn connect(name: &Name) -> Result<OwnedFd, Errno> {
     set_socket_timeout(&fd, Timeout::Send, Some(PATIENCE))?;
     rustix::net::connect(&fd, &socket::encode(name)?)?;
     Ok(fd)
+}
+
+/// Two ends of one connection, neither of which blocks.
+pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 /// By libc, as rustix takes it for granted that a peer has a PID here.
@@ -64,8 +82,43 @@ pub fn receive(fd: impl AsFd, room: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
+/// A few bytes that may be lost: only as long as most of the room is free (at least three quarters are, where
+/// unix(7) says that it can be written to). So there is always room for `send`.
+pub fn send_where_much_room(fd: impl AsFd, bytes: &[u8]) {
+    let mut asked = [PollFd::new(&fd, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut asked, Some(&at_once)).is_ok_and(|ready| ready > 0) {
+        let _ = send(fd, bytes);
+    }
+}
+
+/// Says that no more will come, and waits for the other end to close, for so long at the most.
+pub fn part(fd: impl AsFd, limit: Duration) {
+    let _ = rustix::net::shutdown(&fd, Shutdown::Write);
+    let mut asked = [PollFd::new(&fd, PollFlags::empty())];
+    let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
+    let _ = poll(&mut asked, Some(&limit));
+}
+
 /// A few bytes, for which an unused connection always has room. Never waits.
 pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<(), Errno> {
+    send_some(fd, bytes).map(drop)
+}
+
+/// All of them, waiting for room.
+pub fn send_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::net::send(fd.as_fd(), bytes, SendFlags::NOSIGNAL) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Code::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// As many bytes as there is room for. Never waits.
+pub fn send_some(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    Ok(rustix::net::send(fd, bytes, flags).map(drop)?)
+    Ok(rustix::net::send(fd, bytes, flags)?)
 }

@@ -12,12 +12,13 @@ pub mod tests;
 use super::c_path;
 use super::socket::{self, Answer, Kind, Name};
 use crate::error::Errno;
+use alloc::ffi::CString;
 use alloc::format;
-use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::event::{Timespec, poll};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, flock,
-    fstat, linkat, lstat, open, openat, renameat, unlinkat,
+    fstat, linkat, lstat, open, openat, rename, unlinkat,
 };
 use rustix::process::umask;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -51,8 +52,8 @@ pub struct Access {
 /// upgrade. Every field is public for the same reason: the successor gets them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BoundPath {
-    pub path: Vec<u8>,
-    pub guard: Option<Vec<u8>>,
+    pub path: CString,
+    pub guard: Option<CString>,
     pub dev: u64,
     pub ino: u64,
     /// Whether getsockname(2) tells `path`, not a hidden name that was renamed to it. Programs that
@@ -78,6 +79,7 @@ pub fn bind(
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
     let name = Name::Path(path.to_vec());
+    let path = &*c_path(path)?;
     let mut lock = None;
     for _ in 0..ATTEMPTS {
         match with_mode(access, || socket::bind(fd, &name)) {
@@ -88,7 +90,7 @@ pub fn bind(
         if lock.is_none() {
             lock = Some(lock_folder(path));
         }
-        match look(path) {
+        match lstat(path) {
             Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
             Ok(_) => {}
             Err(rustix::io::Errno::NOENT) => continue,
@@ -107,7 +109,7 @@ pub fn bind(
 /// So that of two that find the same stale socket only one replaces it, and the other one finds it alive.
 /// Whoever has the lock needs it for some system calls; it may also be somebody who has nothing to do
 /// with us and never lets go, so that the wait for it is bounded, and none is no reason to give up.
-fn lock_folder(path: &[u8]) -> Option<OwnedFd> {
+fn lock_folder(path: &CStr) -> Option<OwnedFd> {
     let (folder, _) = split(path);
     let folder = if folder.is_empty() { b"." } else { folder };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -142,13 +144,13 @@ fn with_mode<T>(access: &Access, bind: impl FnOnce() -> T) -> T {
 fn settle(
     fd: BorrowedFd<'_>,
     dir: BorrowedFd<'_>,
-    at: &[u8],
-    path: &[u8],
+    at: &CStr,
+    path: &CStr,
     access: &Access,
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inode = c_path(at).and_then(|at| openat(dir, &*at, flags, Mode::empty()));
+    let inode = openat(dir, at, flags, Mode::empty());
     let (inode, stat) = match inode.and_then(|inode| Ok((fstat(&inode)?, inode))) {
         Ok((stat, inode)) => (inode, stat),
         Err(errno) => {
@@ -161,8 +163,8 @@ fn settle(
         return Err(Errno(libc::EADDRINUSE).into());
     }
     let (dev, ino) = identity(&stat);
-    let guard = link_guard(dir, at, guard_of(path));
-    let mut bound = BoundPath { path: path.to_vec(), guard, dev, ino, public: true };
+    let guard = link_guard(dir, at, path);
+    let mut bound = BoundPath { path: path.to_owned(), guard, dev, ino, public: true };
     // Owner before listen(2): nobody gets in by the rights of our own group in between.
     let done = give(&inode, &stat, access).and_then(|()| match backlog {
         Some(backlog) => socket::listen(fd, backlog),
@@ -191,17 +193,21 @@ fn give(inode: &OwnedFd, stat: &Stat, access: &Access) -> Result<(), Errno> {
     }
 }
 
-/// A guard for the socket at `at` in `dir`, or none where the file system or its rules forbid hard links.
-fn link_guard(dir: BorrowedFd<'_>, at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>> {
+/// The guard of `path` for the socket at `at` in `dir`, or none where the file system or its rules forbid
+/// hard links.
+fn link_guard(dir: BorrowedFd<'_>, at: &CStr, path: &CStr) -> Option<CString> {
+    let (folder, name) = split(path);
+    let guard = c_path(&[folder, b".", name, b".fd3"].concat()).ok()?;
     for _ in 0..2 {
-        match link(dir, at, &guard) {
+        match linkat(dir, at, CWD, &*guard, AtFlags::empty()) {
             Ok(()) => return Some(guard),
             Err(rustix::io::Errno::EXIST) => {}
             Err(_) => return None,
         }
         // Left by a killed fd3, unless somebody answers there.
-        let stale = look(&guard).is_ok_and(|stat| is_socket(&stat))
-            && socket::probe(&Name::Path(guard.clone()), Kind::Stream) == Ok(Answer::Refused);
+        let stale = lstat(&*guard).is_ok_and(|stat| is_socket(&stat))
+            && socket::probe(&Name::Path(guard.to_bytes().to_vec()), Kind::Stream)
+                == Ok(Answer::Refused);
         if !stale || !remove(CWD, &guard, AtFlags::empty()) {
             return None;
         }
@@ -209,30 +215,14 @@ fn link_guard(dir: BorrowedFd<'_>, at: &[u8], guard: Vec<u8>) -> Option<Vec<u8>>
     None
 }
 
-fn look(path: &[u8]) -> rustix::io::Result<Stat> {
-    lstat(&*c_path(path)?)
-}
-
-fn link(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> rustix::io::Result<()> {
-    linkat(dir, &*c_path(from)?, CWD, &*c_path(to)?, AtFlags::empty())
-}
-
-fn rename(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> rustix::io::Result<()> {
-    renameat(dir, &*c_path(from)?, CWD, &*c_path(to)?)
-}
-
 /// Whether it is gone.
-fn remove(dir: BorrowedFd<'_>, at: &[u8], flags: AtFlags) -> bool {
-    c_path(at).and_then(|at| unlinkat(dir, &*at, flags)).is_ok()
-}
-
-fn guard_of(path: &[u8]) -> Vec<u8> {
-    let (dir, name) = split(path);
-    [dir, b".", name, b".fd3"].concat()
+fn remove(dir: BorrowedFd<'_>, at: &CStr, flags: AtFlags) -> bool {
+    unlinkat(dir, at, flags).is_ok()
 }
 
 /// The folder with its slash, or nothing, and the last name.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+fn split(path: &CStr) -> (&[u8], &[u8]) {
+    let path = path.to_bytes();
     let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     path.split_at(start)
 }
@@ -250,7 +240,7 @@ fn identity(stat: &Stat) -> (u64, u64) {
 impl BoundPath {
     /// Whether the path still names our socket.
     pub fn state(&self) -> State {
-        match look(&self.path) {
+        match lstat(&*self.path) {
             Ok(stat) if identity(&stat) == (self.dev, self.ino) => State::Intact,
             Ok(_) => State::Replaced,
             Err(_) => State::Missing,
@@ -259,7 +249,7 @@ impl BoundPath {
 
     /// Puts our socket back at its path, in one step, over another socket if need be.
     pub fn restore(&mut self) -> Result<(), Trouble> {
-        match look(&self.path) {
+        match lstat(&*self.path) {
             Ok(stat) if identity(&stat) == (self.dev, self.ino) => return Ok(()),
             Ok(stat) if !is_socket(&stat) => return Err(Trouble::NotSocket),
             Ok(_) | Err(_) => {}
@@ -267,18 +257,18 @@ impl BoundPath {
         match &self.guard {
             Some(guard) if self.is_ours(guard) => {
                 // By way of a third name, so that there is a guard at every moment.
-                let third = [&guard[..], b"+"].concat();
-                if link(CWD, guard, &third).is_ok() {
-                    return rename(CWD, &third, &self.path).map_err(|errno| {
+                let third = c_path(&[guard.to_bytes(), b"+"].concat())?;
+                if linkat(CWD, &**guard, CWD, &*third, AtFlags::empty()).is_ok() {
+                    return rename(&*third, &*self.path).map_err(|errno| {
                         remove(CWD, &third, AtFlags::empty());
                         errno.into()
                     });
                 }
-                rename(CWD, guard, &self.path)?;
+                rename(&**guard, &*self.path)?;
             }
             Some(_) | None => return Err(Trouble::NoGuard),
         }
-        self.guard = link_guard(CWD, &self.path, guard_of(&self.path));
+        self.guard = link_guard(CWD, &self.path, &self.path);
         Ok(())
     }
 
@@ -294,8 +284,8 @@ impl BoundPath {
         }
     }
 
-    fn is_ours(&self, path: &[u8]) -> bool {
-        look(path).is_ok_and(|stat| identity(&stat) == (self.dev, self.ino))
+    fn is_ours(&self, path: &CStr) -> bool {
+        lstat(path).is_ok_and(|stat| identity(&stat) == (self.dev, self.ino))
     }
 }
 

@@ -17,6 +17,11 @@ const ACTION: &str = "accepted: SIGNAL=ACTION, where ACTION is one of stop, drai
 const WORKERS: &str = "accepted: 1 to 10000, or auto";
 const BACKOFF: &str = "accepted: MIN..MAX, each a time, from 1ms on, the larger one last";
 const LIMIT: &str = "accepted: N/TIME (5/60s) with N from 0 to 1000, or none";
+const IDS: &[&str] = &["", "-1", "+1", "4294967295", "99999999999", "1000:1000", "www data"];
+const ID: &str = "accepted: a name, or a number from 0 to 4294967294";
+const LIMITS: &str = "accepted: NAME=SOFT or NAME=SOFT:HARD, each a number (K, M, G: times 1024) or \
+     unlimited, SOFT not above HARD; NAME: as, core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, \
+     nproc, rss, rtprio, rttime, sigpending, stack";
 
 /// Every option with a value: what it is called, a good value, and bad ones with what is said of them.
 struct Row {
@@ -59,6 +64,9 @@ const ROWS: &[Row] = &[
     row("start-timeout", "DURATION|none", "1s", &["", "x", "-1", "367d"], |_| {
         format!("accepted: {TIME}, or none")
     }),
+    row("start", "at-once|on-demand", "at-once", &["", "x", "On-demand", "now"], |_| {
+        "accepted: at-once, on-demand".into()
+    }),
     row("restart", "always|on-failure|never", "never", &["", "x", "Never"], |_| {
         "accepted: always, on-failure, never".into()
     }),
@@ -90,6 +98,16 @@ const ROWS: &[Row] = &[
         "0" => "accepted: a time from 1ms on, or none".into(),
         _ => format!("accepted: {TIME}, or none"),
     }),
+    row("fd-store", "N", "2", &["", "x", "-1", "4097", "1.5", "none"], |_| {
+        "accepted: 0 to 4096".into()
+    }),
+    row(
+        "metrics",
+        "ADDR",
+        "127.0.0.1:0",
+        &["udp://:9", "fd:3", ":0,name=x", "vsock://1:1"],
+        |_| "accepted: an address of tcp or unix, as --listen has it, without name=".into(),
+    ),
     row("surge", "all|K", "2", &["", "x", "All", "-1", "10001", "1.5"], |_| {
         "accepted: all, or 0 to 10000".into()
     }),
@@ -99,7 +117,29 @@ const ROWS: &[Row] = &[
     row("drain-timeout", "DURATION|none", "1s", &["", "x", "-1s", "367d", "None"], |_| {
         format!("accepted: {TIME}, or none")
     }),
+    row("user", "USER", "root", IDS, |_| ID.into()),
+    row("group", "GROUP", "root", IDS, |_| ID.into()),
+    row("chdir", "FOLDER", "/", &["", "x", "./x", "~"], |_| "accepted: an absolute path".into()),
+    row("umask", "OCTAL", "022", &["", "x", "8", "1000", "0o22", "+22", "-1"], |_| {
+        "accepted: octal, 0 to 0777".into()
+    }),
+    row(
+        "rlimit",
+        "NAME=SOFT[:HARD]",
+        "",
+        &["", "x", "nofile", "nofile=", "nofile=x", "nofile=2:1", "nofile=-1", "files=1", "=1"],
+        |_| LIMITS.into(),
+    ),
+    row("nice", "N", "5", &["", "x", "20", "-21", "+5", "--5", "1.5", "4294967295"], |_| {
+        "accepted: -20 to 19".into()
+    }),
+    // What is said of it shows no value.
+    row("env", "NAME=VALUE", "", &[], |_| String::new()),
     row("env-file", "FILE", "", &[], |_| String::new()),
+    row("cap-drop", "CAP|all", "", &["", "x", "ALL", "64", "-1", "net_raw,kill"], |_| {
+        "accepted: all, a capability's name (NET_RAW, cap_net_raw), or its number from 0 to 63"
+            .into()
+    }),
     row("stdin", "inherit|null", "null", &["", "x", "/dev/null"], |_| {
         "accepted: inherit, null".into()
     }),
@@ -130,15 +170,36 @@ const ROWS: &[Row] = &[
         ],
         |_| "accepted: unix:/PATH, unix:/PATH,mode=OCTAL, unix:@NAME, none".into(),
     ),
+    #[cfg(feature = "records")]
+    row("pid-file", "FILE", "/tmp/pid", &[""], |_| "accepted: a path".into()),
+    #[cfg(feature = "records")]
+    row("status-file", "FILE", "/tmp/status", &[""], |_| "accepted: a path".into()),
     row("log", "text|json", "json", &["", "x", "JSON"], |_| "accepted: text, json".into()),
 ];
+
+/// Those that this build of the program has.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    let text = String::from_utf8(output(&["help", "run"]).stdout).expect("help is text");
+    let words: Vec<String> = text.split_whitespace().map(String::from).collect();
+    let has =
+        move |row: &&Row| words.iter().any(|word| word.strip_prefix("--") == Some(row.option));
+    ROWS.iter().filter(has)
+}
 
 #[test]
 fn the_table_knows_every_option_of_the_help() {
     let help = output(&["help", "run"]);
     let text = String::from_utf8(help.stdout).expect("help is text");
     let mut known: Vec<&str> = ROWS.iter().map(|row| row.option).collect();
-    known.extend(["quiet", "verbose", "help"]);
+    known.extend([
+        "machine-init",
+        "quiet",
+        "verbose",
+        "help",
+        "clear-env",
+        "no-new-privs",
+        "ulimit",
+    ]);
     let words = text.split_whitespace().filter_map(|word| word.strip_prefix("--"));
     for option in words.filter(|word| !word.is_empty()) {
         assert!(known.contains(&option), "--{option} is not in the table");
@@ -147,7 +208,7 @@ fn the_table_knows_every_option_of_the_help() {
 
 #[test]
 fn an_option_without_its_value_is_refused() {
-    for Row { option, what, .. } in ROWS {
+    for Row { option, what, .. } in rows() {
         let option = format!("--{option}");
         refused(&["run", &option], 2, &format!("{option}: needs a value: {what}"));
     }
@@ -158,7 +219,7 @@ fn an_option_without_its_value_is_refused() {
 
 #[test]
 fn a_bad_value_is_refused_and_what_is_accepted_told() {
-    for Row { option, bad, said, .. } in ROWS {
+    for Row { option, bad, said, .. } in rows() {
         for value in *bad {
             let given = format!("--{option}={value}");
             // What --start-timeout needs is no trouble elsewhere, as --ready may come once only.
@@ -171,7 +232,7 @@ fn a_bad_value_is_refused_and_what_is_accepted_told() {
 
 #[test]
 fn what_counts_once_is_refused_twice() {
-    for Row { option, good, .. } in ROWS.iter().filter(|row| !row.good.is_empty()) {
+    for Row { option, good, .. } in rows().filter(|row| !row.good.is_empty()) {
         let long = format!("--{option}");
         let said = format!("{long} \"{good}\": given twice; accepted: once");
         refused(&["run", &long, good, &long, good, "/bin/true"], 2, &said);
@@ -212,6 +273,20 @@ fn what_contradicts_or_is_unknown_is_refused() {
             "run --protocol plain,nginx /bin/true",
             "--protocol \"plain,nginx\": plain tells nothing and goes with no other protocol",
         ),
+        (
+            "run --rlimit core=0 --rlimit core=1 /bin/true",
+            "--rlimit \"core=1\": core was given a limit before",
+        ),
+        (
+            "run --ready signal --user nobody /bin/true",
+            "--user \"nobody\": another user cannot signal fd3, as --ready signal wants",
+        ),
+        ("run --env secret /bin/true", "--env: has no \"=\"; accepted: NAME=VALUE"),
+        (
+            "run --env =secret /bin/true",
+            "--env: what stands before \"=\" is no name; accepted: visible ASCII, no blanks",
+        ),
+        ("run --clear-env=x /bin/true", "--clear-env: takes no value, got \"x\""),
         ("run --bogus /bin/true", "--bogus: unknown option; \"fd3 help run\" lists them"),
         ("run --work 2 /bin/true", "--work: unknown option; \"fd3 help run\" lists them"),
         ("run -z /bin/true", "-z: unknown option; \"fd3 help run\" lists them"),
@@ -231,6 +306,10 @@ fn what_contradicts_or_is_unknown_is_refused() {
         ("version x", "version \"x\": one word too many; accepted: nothing more"),
     ];
     for (words, said) in table {
+        let of_settings = ["--rlimit", "--user"].iter().any(|option| words.contains(option));
+        if of_settings && !cfg!(feature = "settings") {
+            continue;
+        }
         refused(&words.split_whitespace().collect::<Vec<_>>(), 2, said);
     }
 }
@@ -302,6 +381,9 @@ fn a_bad_line_of_a_file_is_told_with_its_number() {
             "line 1: \"\u{fffd}?[2J\": unknown option; accepted: long options without dashes",
         ),
         (b"quiet\nverbose", "line 1: quiet: contradicts --verbose"),
+        (b"nice 5\nenv secret", "line 2: env: has no \"=\"; accepted: NAME=VALUE"),
+        (b"env A=sec\0ret", "line 1: env: holds a NUL byte"),
+        (b"chdir /a\0b", "line 1: chdir \"/a?b\": holds a NUL byte"),
         (b"listen unix:/a\0b", "line 1: listen \"unix:/a?b\": holds a NUL byte"),
         (b"workers \xff", "line 1: workers \"\u{fffd}\": is not UTF-8"),
         (
@@ -310,6 +392,10 @@ fn a_bad_line_of_a_file_is_told_with_its_number() {
         ),
     ];
     for (text, said) in table {
+        let of_settings = text.starts_with(b"nice") || text.starts_with(b"chdir");
+        if of_settings && !cfg!(feature = "settings") {
+            continue;
+        }
         std::fs::write(&path, text).expect("the folder can be written to");
         refused(&["run", "--config", &path, "/bin/true"], 2, &format!("--config {path}, {said}"));
     }

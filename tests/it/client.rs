@@ -30,7 +30,11 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(port: u16) -> Result<Connection> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Connection::to("127.0.0.1", port)
+    }
+
+    pub fn to(address: &str, port: u16) -> Result<Connection> {
+        let stream = TcpStream::connect((address, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let (stream, sent, paused) = (BufReader::new(stream), now(), Duration::ZERO);
@@ -74,8 +78,12 @@ impl Connection {
             }
             self.is_begun = true;
             match line.trim_end().split_once(": ") {
-                Some(("Content-Length", value)) => length = value.parse().expect("a length"),
-                Some(("Connection", value)) => self.is_last = value == "close",
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse().expect("a length");
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("connection") => {
+                    self.is_last = value == "close";
+                }
                 Some(_) => {}
                 None if line == "\r\n" => break,
                 None => assert_eq!(line, "HTTP/1.1 200 OK\r\n"),

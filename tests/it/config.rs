@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use crate::harness::{FD3, Fd3, Folder, command, field, run, until};
+use crate::harness::{FD3, Fd3, Folder, children, command, field, kill, run, until};
 use crate::refused::refused;
+use crate::world::unshare;
 
 #[test]
 fn a_file_may_be_written_like_a_command_line_without_dashes_or_like_a_table() {
@@ -82,4 +83,50 @@ fn the_output_of_a_command_is_a_file_for_bash() {
     let mut fd3 = Fd3::start(bash);
     fd3.ready(2);
     assert_eq!(fd3.stop(), 0);
+}
+
+/// As PID 1 as well, which the kernel does not end by a signal that is not caught.
+#[test]
+fn a_stop_does_not_wait_for_a_pipe() {
+    let folder = Folder::new();
+    let fifo = folder.path("fifo");
+    assert!(command("mkfifo").arg(&fifo).status().expect("it is there").success());
+    let mut options = std::fs::OpenOptions::new();
+    let _writer = options.read(true).write(true).open(&fifo).expect("it is there");
+    let stops_in = |begin: &dyn Fn() -> (Fd3, i32), signal: i32| {
+        let (mut fd3, pid) = begin();
+        until("fd3 waits for more", || state_with_open(pid, &fifo) == Some('S'));
+        // What is no stop is not for now.
+        kill(pid, libc::SIGHUP);
+        until("fd3 waits for more", || state_with_open(pid, &fifo) == Some('S'));
+        kill(pid, signal);
+        assert_eq!((fd3.exit(), fd3.log().as_str()), (0, ""));
+    };
+    let both = if cfg!(feature = "init") { &["run", "init"][..] } else { &["run"] };
+    for (own, option) in both.iter().flat_map(|own| [(own, "--config"), (own, "--env-file")]) {
+        let words = [own, "-v", option, &fifo, "--", "echo", "started"];
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+            let begin = || {
+                let mut command = command(FD3);
+                command.args(words);
+                let fd3 = Fd3::start(command);
+                let pid = fd3.pid();
+                (fd3, pid)
+            };
+            stops_in(&begin, signal);
+        }
+        let how = ["--pid", "--fork", "--kill-child"];
+        if unshare(&how).is_none() {
+            continue;
+        }
+        let begin = || {
+            let mut unshare = unshare(&how).expect("as just before");
+            unshare.arg(FD3).args(words);
+            let fd3 = Fd3::start(unshare);
+            until("there is a PID 1", || !children(fd3.pid()).is_empty());
+            let pid = children(fd3.pid())[0];
+            (fd3, pid)
+        };
+        stops_in(&begin, libc::SIGTERM);
+    }
 }

@@ -10,13 +10,13 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::guard::sleeps_on;
+use crate::guard::{sleeps_on, ticks_in_a_second};
 use crate::harness::{
     FD3, Fd3, Folder, PATIENCE, children, code, command, exists, field, kill, output, run,
     stderr_of, until,
 };
 use crate::refused::refused;
-use crate::world::{as_nobody, can_unshare, entries, python};
+use crate::world::{as_nobody, can_unshare, entries, is_root, python};
 
 fn start(words: &[&str]) -> Fd3 {
     let fd3 = run(&[&["--ready", "0ms"], words, &["--", "sleep", "1000"]].concat());
@@ -94,9 +94,12 @@ fn said(command: &mut Command) -> (i32, String) {
 fn one_line_asks_and_one_answers() {
     let mut fd3 = start(&[]);
     assert_eq!(address(&fd3), format!("unix:@fd3/{}", fd3.pid()));
-    let accepted = "cannot be asked for; accepted: reload\n";
-    let table: [(&[u8], &str); 10] = [
+    let accepted =
+        "cannot be asked for; accepted: reload, status, stop, scale, restart, log-level\n";
+    let too_many = "one word too many; accepted: --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...";
+    let table: [(&[u8], &str); 11] = [
         (b"reload --no-wait\n", "ok asked for\n"),
+        (b"reload --verbose now\n", &format!("error reload \"now\": {too_many}\n")),
         (b"reload --no-wait\r\n", "ok asked for\n"),
         (b"reload --no-wait\nreload\n\xff\xff", "ok asked for\n"),
         (b"GET / HTTP/1.1\r\n\r\n", &format!("error \"GET\" {accepted}")),
@@ -164,30 +167,53 @@ clients = [connected() for _ in range(1000)]
 def answer(client):
     try: return client.recv(100)
     except ConnectionResetError: return b''
-busy = 0
-for client in clients[16:]: busy += answer(client) == b'error busy: 16 clients are connected\\n'
-print('busy', busy, flush=True)
-print('ended', sum(answer(client) == b'' for client in clients[:16]), flush=True)
+sent_away = b'error busy: 16 clients are connected, and you did not ask\\n'
+print('sent away', sum(answer(client) == sent_away for client in clients[:-16]), flush=True)
+print('next', answer(clients[-16]) == sent_away, flush=True)
+print('ended', sum(answer(client) == b'' for client in clients[-15:]), flush=True)
 ";
 
+/// And who comes with something to ask is heard.
 #[test]
-fn a_thousand_clients_are_sent_away_but_sixteen() {
+fn of_a_thousand_silent_clients_the_latest_sixteen_stay() {
     let mut fd3 = start(&["--control", &hidden(), "--backoff", "1ms..1ms"]);
     let before = descriptors(fd3.pid()).len();
     let name = address(&fd3).replace("unix:@", "");
     let mut crowd = command(python());
     crowd.args(["-I", "-c", CROWD, &name]);
     let mut crowd = Fd3::start(crowd);
-    crowd.line("busy 984");
-    assert_eq!(descriptors(fd3.pid()).len(), before + 16);
-    assert_eq!(reload(&["--control", &address(&fd3)]).0, 1);
+    crowd.line("sent away 984");
+    // It answers before it closes.
+    until("sixteen are left", || descriptors(fd3.pid()).len() == before + 16);
+    is_alive(&fd3);
+    crowd.line("next True");
     // And fd3 does its work; what it starts has nothing of this.
     kill(fd3.worker(0), libc::SIGKILL);
     let second = fd3.ready(2)[1];
     until("it is COMMAND, with nothing of fd3's", || descriptors(second) == [0, 1, 2].into());
     assert_eq!(fd3.stop(), 0);
-    crowd.line("ended 16");
+    crowd.line("ended 15");
     assert_eq!(crowd.exit(), 0);
+}
+
+#[test]
+fn whoever_waits_for_an_outcome_is_not_sent_away_for_others() {
+    let mut fd3 = start_unready();
+    fd3.worker(0);
+    let waiting: Vec<UnixStream> = (0..16)
+        .map(|_| {
+            let mut stream = connect(&fd3);
+            stream.write_all(b"reload\n").expect("it listens");
+            stream
+        })
+        .collect();
+    // All of them were heard before it.
+    let busy = || answer(&connect(&fd3)) == "error busy: 16 clients are connected\n";
+    until("all of them wait", busy);
+    assert_eq!(fd3.stop(), 0);
+    for stream in waiting {
+        assert_eq!(answer(&stream), "failed fd3 stops\n");
+    }
 }
 
 #[test]
@@ -203,9 +229,10 @@ fn without_descriptors_nobody_gets_in_and_fd3_does_not_spin() {
     client.write_all(b"reload --no-wait\n").expect("there is room");
     let told = fd3.line("cannot accept a client of the control socket");
     assert!(told.ends_with("error=\"too many open files\""), "{told}");
-    sleeps_on(&fd3, || drop(connect(&fd3)));
+    drop(connect(&fd3));
+    assert!(ticks_in_a_second(&fd3) < 5, "it is busy with who cannot get in");
+    // Nobody tells that there are some again.
     limit("100");
-    kill(fd3.worker(0), libc::SIGKILL);
     assert_eq!(answer(&client), "ok asked for\n");
     assert_eq!(fd3.count("cannot accept a client"), 1, "{}", fd3.log());
     is_alive(&fd3);
@@ -244,7 +271,10 @@ fn a_path_has_a_mode_and_is_gone_at_the_end() {
         }
         // A live one is not.
         let words = ["run", "--control", &format!("unix:{path}"), "-l", &format!("unix:{path}2")];
-        let said = format!("cannot bind unix:{path}: address in use");
+        // Who may not ask whether somebody is there takes nothing away.
+        let may_ask = expected != 0 || is_root();
+        let why = if may_ask { "address in use" } else { "permission denied" };
+        let said = format!("cannot bind unix:{path}: {why}");
         refused(&[&words[..], &["/bin/true"]].concat(), 125, &said);
         assert_eq!(fd3.stop(), 0);
         assert_eq!(entries(&folder), Vec::<String>::new());
@@ -312,7 +342,7 @@ fn where_there_is_no_fd3_the_status_is_3() {
     }
     if can_unshare(&["--net"]) {
         let why = "no running fd3 found; one with --control wants the same here";
-        let none = (3, format!("fd3: fd3 reload: {why}\n"));
+        let none = (3, format!("fd3: reload: {why}\n"));
         assert_eq!(said(command("unshare").args(["--net", FD3, "reload"])), none);
     }
 }
@@ -370,7 +400,7 @@ fn lines_before_the_last_are_shown_and_no_stranger_has_the_terminal() {
     let folder = Folder::new();
     let control = format!("unix:{}", folder.path("control"));
     let table: [(&[u8], i32, &str); 6] = [
-        (b"half\nok done\nmore\n", 0, "half\nok done\n"),
+        (b"half\nok done\nmore\n", 0, "ok done\nhalf\n"),
         (b"one\ntwo\nfailed \x1b[2J\n", 1, "one\ntwo\nfd3: reload failed: ?[2J\n"),
         (b"\x1b[2J\xff\nrefused it is\n", 1, "?[2J\u{fffd}\nfd3: reload refused: it is\n"),
         (b"half\nok", 1, "half\nfd3: reload: fd3 ended without an answer\n"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::harness::{FD3, Fd3, Folder, command, exists, kill, run, until};
-use crate::world::{can_strace, can_unshare, python, shell};
+use crate::world::{can_strace, python, shell, unshare};
 
 /// A worker that tells all it sees, then waits.
 const WORKER: &str = r#"
@@ -20,13 +20,13 @@ for k in ['SigBlk', 'SigIgn']: out.append(k + '=' + status[k].strip())
 out += ['pid=%d' % os.getpid(), 'ppid=%d' % os.getppid(), 'pgid=%d' % os.getpgid(0)]
 out.append('nofile=%d:%d' % resource.getrlimit(resource.RLIMIT_NOFILE))
 out += ['env ' + k + '=' + v for k, v in sorted(os.environ.items())]
-os.write(int(sys.argv[1]) if len(sys.argv) > 1 else 1, ('\n'.join(out) + '\nend\n').encode())
+os.write(int(sys.argv[1]) if len(sys.argv) > 1 else 1, ('\n'.join(out) + '\nthat is all of it\n').encode())
 while True: signal.pause()
 "#;
 
 /// What one worker told, by name; the environment with `env ` in front.
 fn told(fd3: &Fd3) -> BTreeMap<String, String> {
-    fd3.line("end");
+    fd3.line("that is all of it");
     let log = fd3.log();
     let lines = log.lines().filter(|line| !line.starts_with("fd3: ") && line.contains('='));
     lines
@@ -108,7 +108,7 @@ fn closed_standard_descriptors_are_filled_with_nothing() {
         wrapper.args(["run", "-l", "127.0.0.1:0", "--", python(), "-I", "-c", &script, "77"]);
         let fd3 = Fd3::start(wrapper);
         let text = || std::fs::read_to_string(&path).unwrap_or_default();
-        until("the worker has told", || text().ends_with("end\n"));
+        until("the worker has told", || text().ends_with("that is all of it\n"));
         let told = text();
         assert!(told.starts_with("fds=0,1,2,3,77\n"), "{closed}: {told}");
         for fd in closed.split(' ') {
@@ -122,9 +122,6 @@ fn closed_standard_descriptors_are_filled_with_nothing() {
 /// Neither /dev/null nor /proc, and 0 to 2 closed: as in an empty image.
 #[test]
 fn an_empty_image_is_enough() {
-    if !can_unshare(&["--mount"]) {
-        return;
-    }
     for closed in ["", "exec 0<&-", "exec 1>&-", "exec 0<&- 1>&- 2>&-"] {
         let folder = Folder::new();
         std::fs::create_dir(folder.path("empty")).expect("the folder is ours");
@@ -136,8 +133,8 @@ fn an_empty_image_is_enough() {
              /bin/sh -c 'echo in $LISTEN_FDS; [ -e /proc/self ] || exit 7'",
             folder.path("")
         );
-        let mut wrapper = command("unshare");
-        wrapper.args(["--mount", "--propagation", "private", "sh", "-c", &script, FD3]);
+        let Some(mut wrapper) = unshare(&["--mount", "--propagation", "private"]) else { return };
+        wrapper.args(["sh", "-c", &script, FD3]);
         let mut fd3 = Fd3::start(wrapper);
         let status = fd3.exit();
         // A pipe that nobody reads takes the place of a closed stdout: who writes there is killed.
@@ -287,12 +284,8 @@ fn a_worker_has_the_limit_that_fd3_was_started_with() {
 
 #[test]
 fn a_worker_that_begins_a_pid_namespace_lives() {
-    if !can_unshare(&["--pid"]) {
-        return;
-    }
-    let mut wrapper = command("unshare");
+    let Some(mut wrapper) = unshare(&["--pid"]) else { return };
     wrapper.args([
-        "--pid",
         FD3,
         "run",
         "-v",

@@ -14,13 +14,24 @@ use std::time::{Duration, Instant};
 /// Longer than anything that works ever takes, on a busy machine too.
 pub const PATIENCE: Duration = Duration::from_secs(100);
 
-/// The program under test.
-pub const FD3: &str = env!("CARGO_BIN_EXE_fd3");
+/// The program under test; with FD3_TEST_BINARY, when this is compiled, a static one from somewhere else.
+pub const FD3: &str = match STATIC {
+    Some(path) => path,
+    None => BUILT,
+};
+pub const IS_STATIC: bool = STATIC.is_some() || cfg!(target_feature = "crt-static");
+const STATIC: Option<&str> = option_env!("FD3_TEST_BINARY");
+const BUILT: &str = env!("CARGO_BIN_EXE_fd3");
 
 /// The server of examples/.
 pub fn http_server() -> String {
-    let folder = Path::new(FD3).parent().expect("it lies in a folder");
-    let server = folder.join("examples/http_server");
+    example("http_server")
+}
+
+/// A program of examples/.
+pub fn example(name: &str) -> String {
+    let folder = Path::new(BUILT).parent().expect("it lies in a folder");
+    let server = folder.join("examples").join(name);
     assert!(server.exists(), "{server:?} is not built: run the whole `cargo test`");
     server.into_os_string().into_string().expect("the path is text")
 }
@@ -70,13 +81,14 @@ fn now() -> Instant {
 }
 
 impl Fd3 {
-    /// Starts a prepared command; its stdout and stderr become the log.
+    /// Starts a prepared command; its stdout and stderr become the log, through one pipe, so that lines are in
+    /// the order in which they were written.
     pub fn start(mut command: Command) -> Fd3 {
-        command.stderr(Stdio::piped()).stdout(Stdio::piped()).stdin(Stdio::null());
-        let mut child = command.spawn().expect("the program starts");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        command.stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
+        let child = command.stdin(Stdio::null()).spawn().expect("the program starts");
         let log = Arc::new(Log::default());
-        follow(child.stdout.take().expect("stdout is piped"), log.clone(), false);
-        follow(child.stderr.take().expect("stderr is piped"), log.clone(), true);
+        follow(reader, log.clone());
         Fd3 { child, log }
     }
 
@@ -142,7 +154,7 @@ impl Fd3 {
     pub fn exit(&mut self) -> i32 {
         let deadline = now() + PATIENCE;
         let mut state = self.log.state.lock().expect("no reader panics");
-        // stderr's end is fd3's end, unless a worker kept it.
+        // The pipe's end is fd3's end, unless a worker kept it.
         while !state.1 {
             let left = deadline.saturating_duration_since(now());
             assert!(!left.is_zero(), "fd3 does not end:\n{}", state.0.join("\n"));
@@ -174,7 +186,7 @@ impl Drop for Fd3 {
     }
 }
 
-fn follow(stream: impl Read + Send + 'static, log: Arc<Log>, is_stderr: bool) {
+fn follow(stream: impl Read + Send + 'static, log: Arc<Log>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
             let Ok(line) = line else { break };
@@ -182,10 +194,8 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Log>, is_stderr: bool) {
             log.state.lock().expect("nobody panics here").0.push(line);
             log.changed.notify_all();
         }
-        if is_stderr {
-            log.state.lock().expect("nobody panics here").1 = true;
-            log.changed.notify_all();
-        }
+        log.state.lock().expect("nobody panics here").1 = true;
+        log.changed.notify_all();
     });
 }
 
@@ -213,9 +223,15 @@ pub fn kill(pid: i32, signal: i32) {
 
 /// The children of a process, zombies included.
 pub fn children(pid: i32) -> Vec<i32> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    // Each thread has those that it forked.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let texts = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let texts: Vec<_> = texts.map(Result::unwrap_or_default).collect();
+    texts
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 fn descendants(pid: i32) -> Vec<i32> {
@@ -226,6 +242,12 @@ fn descendants(pid: i32) -> Vec<i32> {
 
 pub fn exists(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Alive, and executing a program of this name.
+pub fn is_named(pid: i32, name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+        && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 /// Waits until a fact holds that no event tells of (a process in /proc): looks again and again, with a

@@ -1,5 +1,8 @@
 //! What a worker leaves behind: told to stop, waited for, killed.
 
+#[cfg(feature = "init")]
+mod at_the_end;
+
 use crate::harness::{Fd3, children, exists, kill, run, until};
 use crate::world::python;
 
@@ -33,11 +36,12 @@ fn those_deaf_to_term_are_killed_in_time() {
 fn a_stop_waits_for_those_who_finish_their_work() {
     let script = "
 import os, signal, time
-def finish(*_): time.sleep(0.3); os.write(1, b'finished\\n'); os._exit(0)
 if os.fork(): signal.pause()
-signal.signal(signal.SIGTERM, finish)
+signal.pthread_sigmask(signal.SIG_BLOCK, [15])
 os.write(1, b'child up\\n')
-while True: signal.pause()";
+signal.sigwait([15])
+time.sleep(0.3)
+os.write(1, b'finished\\n')";
     let mut fd3 = run(&["--", python(), "-I", "-c", script]);
     fd3.line("child up");
     assert_eq!(fd3.stop(), 0);
@@ -51,21 +55,6 @@ fn a_stop_kills_those_who_do_not() {
     let child = child_of(&fd3, fd3.worker(0));
     assert_eq!(fd3.stop(), 0);
     assert!(!exists(child), "{}", fd3.log());
-}
-
-#[test]
-fn one_that_left_the_group_is_left_alone() {
-    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo daemon $!; exec sleep 1000";
-    let mut fd3 = start(&[], script);
-    let daemon = fd3.line("daemon ").split(' ').nth(1).and_then(|pid| pid.parse().ok());
-    let daemon: i32 = daemon.expect("a PID");
-    let group = || std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
-    until("it has its own session", || {
-        group().rsplit(") ").next().unwrap_or("").split(' ').nth(2) == Some(&daemon.to_string())
-    });
-    assert_eq!(fd3.stop(), 0);
-    assert!(exists(daemon), "{}", fd3.log());
-    kill(daemon, libc::SIGKILL);
 }
 
 /// It ends the process that it takes for its old parent; by now that is fd3.

@@ -11,6 +11,8 @@ mod nested;
 mod perl;
 mod proxies;
 mod python;
+mod reload;
+mod rust;
 mod seeds;
 mod systemd;
 
@@ -35,7 +37,7 @@ const BURST: usize = 16 * CLIENTS;
 type Ask<'a> = &'a (dyn Fn() -> io::Result<i32> + Sync);
 
 /// What the tests of one server need: its file, or nothing with a word on why.
-fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-venv").join("bin");
     let folders = std::env::split_paths(&path).chain([

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::harness::{
     FD3, Fd3, children, code, command, exists, kill, output, run, stderr_of, until,
 };
-use crate::world::{can_unshare, python, shell};
+use crate::world::{python, shell, unshare};
 
 /// Tells every signal that it gets.
 const TELLER: &str = "
@@ -227,15 +227,10 @@ while True: signal.pause()";
     assert_eq!(fd3.count("left behind"), 0, "{}", fd3.log());
 }
 
-const NAMESPACE: [&str; 3] = ["--pid", "--fork", "--mount-proc"];
-
 /// fd3 as PID 1, and its PID as seen from here.
 fn as_init(words: &[&str]) -> Option<(Fd3, i32)> {
-    if !can_unshare(&NAMESPACE) {
-        return None;
-    }
-    let mut unshare = command("unshare");
-    unshare.args(NAMESPACE).args([FD3, "run", "-v"]).args(words);
+    let mut unshare = unshare(&["--pid", "--fork", "--mount-proc"])?;
+    unshare.args([FD3, "run", "-v"]).args(words);
     let unshare = Fd3::start(unshare);
     unshare.line("worker started");
     // Gone already, if it was told to do little.

@@ -1,8 +1,10 @@
 //! The odd worlds that fd3 is started in: other users, few descriptors, no /proc, a PID namespace.
+#![allow(dead_code)]
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::harness::{FD3, Folder, command};
 
@@ -14,10 +16,14 @@ pub fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
 }
 
-/// What this machine does not let us test, and why. Past the test runner, which shows what a test prints
-/// only when it fails.
+/// Past the test runner, which shows what a test prints only when it fails.
+pub fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// What this machine does not let us test, and why.
 pub fn skip(why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+    say(&format!("SKIPPED: {why}"));
 }
 
 /// A program that a test needs. Where `scripts/test` has installed them all, none may be missing.
@@ -88,4 +94,60 @@ pub fn can_unshare(how: &[&str]) -> bool {
         skip(&format!("unshare {} is not permitted", how.join(" ")));
     }
     can
+}
+
+/// How fd3 is started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    Ordinary,
+    /// PID 1 of a PID namespace; a user namespace's where we are not root.
+    First,
+}
+
+const PID_NAMESPACE: &[&str] = &["--pid", "--fork", "--mount-proc"];
+
+/// `unshare` that makes these anew; who is not root begins with a user namespace.
+fn unsharing(how: &[&str]) -> Command {
+    let mut unshare = command("unshare");
+    if !is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(how);
+    unshare
+}
+
+/// The same, where it is permitted; else `None`, with a word why.
+pub fn unshare(how: &[&str]) -> Option<Command> {
+    let can = unsharing(how).arg("/bin/true").output();
+    if can.is_ok_and(|output| output.status.success()) {
+        return Some(unsharing(how));
+    }
+    skip(&format!("unshare {} is not permitted", how.join(" ")));
+    None
+}
+
+/// The ways that this machine permits.
+pub fn ways() -> Vec<Way> {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    let try_it = || {
+        let tried = unsharing(PID_NAMESPACE).arg("/bin/true").output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    if *CAN.get_or_init(try_it) {
+        return vec![Way::Ordinary, Way::First];
+    }
+    skip("unshare --pid is not permitted: nothing was tested as PID 1");
+    vec![Way::Ordinary]
+}
+
+/// `program`, started this way.
+pub fn in_way(way: Way, program: &str) -> Command {
+    match way {
+        Way::Ordinary => command(program),
+        Way::First => {
+            let mut unshare = unsharing(PID_NAMESPACE);
+            unshare.arg(program);
+            unshare
+        }
+    }
 }

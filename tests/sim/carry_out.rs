@@ -5,7 +5,7 @@ use fd3::units::{Millis, Pid, Signal, SlotId};
 use fd3::{Errno, Error, ErrorKind};
 
 use crate::process::{Birth, Deed, Life, Process, Who};
-use crate::scene::rules_of_reload;
+use crate::scene::{BY, rules_of_reload};
 use crate::seen::Sight;
 use crate::world::{Happening, World};
 
@@ -75,6 +75,11 @@ impl World {
         if self.processes.values().any(|other| other.slot == slot && other.lives()) {
             self.seen.note(Sight::TwoInASlot);
         }
+        let told =
+            |other: &&Process| other.slot == slot && other.lives() && other.told_at.is_some();
+        if self.processes.values().filter(told).count() > 1 {
+            self.seen.note(Sight::PiledUp);
+        }
         if !self.used.insert(pid) {
             self.seen.note(Sight::ReusedPid);
         }
@@ -102,7 +107,8 @@ impl World {
     fn free_pid(&mut self) -> Option<Pid> {
         let pool = 8 + 4 * self.scene.workers.max(self.size) as i32;
         let from = if self.rng.percent(80) { 0 } else { self.rng.below(pool as u64) as i32 };
-        (from..pool).map(|n| Pid(100 + n)).find(|pid| !self.processes.contains_key(pid))
+        let all = (from..pool).chain(0..from);
+        all.map(|n| Pid(100 + n)).find(|pid| !self.processes.contains_key(pid))
     }
 
     /// A signal that a process may catch.
@@ -116,7 +122,7 @@ impl World {
             self.happens_in(Millis(1), Happening::Dies(who, Status::Killed(signal)));
         } else if signal == CONT {
             self.thaw(who);
-        } else if signal == self.scene.rules.stop_signal {
+        } else if signal == self.scene.rules.stop_signal || signal == BY {
             self.told_to_stop(who);
         } else if self.rng.percent(5) {
             self.happens_in(Millis(0), Happening::Dies(who, Status::Killed(signal)));

@@ -1,11 +1,12 @@
 //! How a world ends: perhaps healed first, then stopped; fd3 must be done in time.
 
-use fd3::plan::Readiness;
-use fd3::supervisor::{Action, Actions, Event, Outcome, Sender, Status};
+use fd3::plan::{Readiness, Ways};
+use fd3::supervisor::{Action, Actions, Ending, Event, Outcome, Sender, Status};
 use fd3::units::{Asker, Millis, Signal, SlotId};
 
+use crate::happen::ORDERED;
 use crate::process::{Deed, Life, Process, Who};
-use crate::scene::{DRAIN, Ends, STOP, STOP_NOW};
+use crate::scene::{DRAIN, Ends, STOP, STOP_BY, STOP_NOW};
 use crate::seen::Sight;
 use crate::world::{Claim, Happening, World};
 
@@ -35,7 +36,9 @@ impl World {
             Happening::SignalledByGroup(..) => false,
             Happening::Does(..) | Happening::Signalled(..) => false,
             Happening::ListenerReplaced | Happening::ListenerDead | Happening::Noise => false,
-            Happening::Reload => false,
+            Happening::Reload | Happening::Demand | Happening::StopAsked(_) => false,
+            Happening::ScaleAsked | Happening::RestartAsked => false,
+            Happening::ReloadOrdered => false,
         });
         let all: Vec<_> =
             self.processes.iter().map(|(pid, process)| (*pid, process.serial)).collect();
@@ -56,6 +59,7 @@ impl World {
                 self.happens_in(Millis(10), Happening::Dies(who, Status::Exited(0)));
             } else if lives {
                 self.happens_in(Millis(10), Happening::Does(who, Deed::SayReady));
+                self.happens_in(Millis(10), Happening::Does(who, Deed::SetWatchdog(None)));
                 if self.scene.rules.watchdog.is_some() {
                     self.happens_in(Millis(11), Happening::Does(who, Deed::Feed));
                 }
@@ -79,7 +83,10 @@ impl World {
         let turns = Millis(2 * (start + 3_000) * u64::from(self.size));
         let patience = self.scene.rules.backoff.max.plus(Millis(35_000)).plus(starts).plus(turns);
         let until = self.now.plus(patience);
-        while self.finished.is_none() && self.advance(Some(until))? {}
+        self.connects()?;
+        while self.finished.is_none() && self.advance(Some(until))? {
+            self.connects()?;
+        }
         if self.finished.is_some() {
             return Ok(());
         }
@@ -95,11 +102,18 @@ impl World {
                 return Err(format!("slot {slot} is forgotten"));
             }
         }
-        if self.model.reloading() {
+        // In Server::Starter's ways an age has everybody reloaded, again and again.
+        let ages = self.scene.rules.ways() == Ways::Starter && self.scene.rules.max_age.is_some();
+        if self.model.reloading() && !ages {
             return Err("a reload does not end though all behave".into());
         }
         self.seen.note(Sight::Healed);
         Ok(())
+    }
+
+    /// Somebody always waits.
+    fn connects(&mut self) -> Claim {
+        if self.subject.awaits_demand() { self.deliver(Event::Demanded) } else { Ok(()) }
     }
 
     fn serves(&self, process: &Process) -> bool {
@@ -121,7 +135,8 @@ impl World {
             return self.must_finish_within(STOP, limit.plus(KILL_PATIENCE));
         }
         if self.healed {
-            return self.must_finish_within(if how == 1 { STOP } else { DRAIN }, soon);
+            let patient = self.rng.pick([DRAIN, STOP_BY]);
+            return self.must_finish_within(if how == 1 { STOP } else { patient }, soon);
         }
         // Without a limit a deaf worker is waited for, until somebody has had enough.
         let until = self.now.plus(Millis(30_000));
@@ -152,6 +167,15 @@ impl World {
         if self.finished.is_some() {
             return Ok(());
         }
+        let by_name = match signal {
+            STOP_NOW => Some(Ending::Now),
+            DRAIN => Some(Ending::Patient),
+            STOP => Some(Ending::Limited),
+            _ => None,
+        };
+        if let Some(how) = by_name.filter(|_| ORDERED && self.rng.percent(30)) {
+            return self.deliver(Event::StopAsked { how });
+        }
         self.deliver(Event::Signalled { signal, sender: Sender { pid: None, group: None } })
     }
 
@@ -162,10 +186,16 @@ impl World {
             let event = self.noise();
             self.subject.handle(self.now, event, &mut actions);
         }
-        let asker = Some(Asker(0));
-        self.subject.handle(self.now, Event::ReloadAsked { asker }, &mut actions);
-        if !matches!(actions.pop_back(), Some(Action::Answer { outcome: Outcome::Stopped, .. })) {
-            return Err("who asks after the end gets no answer".into());
+        let (asker, slot, workers) = (Some(Asker(0)), SlotId(0), 1);
+        let (scale, restart) =
+            (Event::ScaleAsked { workers, asker }, Event::RestartAsked { slot, asker });
+        let orders = if ORDERED { vec![scale, restart] } else { Vec::new() };
+        for event in orders.into_iter().chain([Event::ReloadAsked { asker }]) {
+            self.subject.handle(self.now, event, &mut actions);
+            let answer = actions.pop_back();
+            if !matches!(answer, Some(Action::Answer { outcome: Outcome::Stopped, .. })) {
+                return Err("who asks after the end gets no answer".into());
+            }
         }
         let stop = Event::Signalled { signal: STOP, sender: Sender { pid: None, group: None } };
         self.subject.handle(self.now, stop, &mut actions);

@@ -1,13 +1,17 @@
 //! What happens in a world of itself: processes act and end, and others interfere.
 
 use fd3::plan::{Reaction, Readiness};
-use fd3::supervisor::{Event, Sender, Status};
-use fd3::units::{Asker, Millis, Pid, Signal, SlotId};
+use fd3::supervisor::{Ending, Event, Sender, Status, Terms};
+use fd3::units::{Asker, CommandId, Generation, Millis, Pid, Signal, SlotId};
 use fd3::{Errno, Error};
 
 use crate::process::{By, Deed, Life, Process, Who, some_status};
-use crate::scene::STOP_NOW;
+use crate::scene::{STOP_BY, STOP_NOW};
 use crate::world::{Claim, Happening, World};
+
+/// Whether anybody can order by name.
+pub const ORDERED: bool = cfg!(feature = "control");
+const ENDINGS: [Ending; 3] = [Ending::Limited, Ending::Patient, Ending::Now];
 
 const OUTSIDE: Sender = Sender { pid: None, group: None };
 
@@ -29,17 +33,32 @@ impl World {
             let asks = self.rng.pick([Happening::Reload, hup]);
             self.happens_in(soon, asks);
         }
+        if self.rng.percent(moods.orders) {
+            let order = self.rng.pick([
+                Happening::ScaleAsked,
+                Happening::RestartAsked,
+                Happening::ReloadOrdered,
+            ]);
+            self.happens_in(soon, order);
+        }
+        if self.rng.percent(moods.connects) {
+            self.happens_in(soon, Happening::Demand);
+        }
         let stranger = Sender { pid: Some(Pid(7)), group: Some(Pid(9)) };
         let sender = self.rng.pick([OUTSIDE, stranger]);
         if self.rng.percent(moods.stops) {
-            let stop = [libc::SIGTERM, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, STOP_NOW.0];
+            let stop =
+                [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, STOP_NOW.0, STOP_BY.0, STOP_BY.0];
             let signal = Signal(self.rng.pick(stop));
-            self.happens_in(soon, Happening::Signalled(signal, sender));
+            let by_name = Happening::StopAsked(self.rng.pick(ENDINGS));
+            let by_name = Some(by_name).filter(|_| ORDERED && self.rng.percent(30));
+            self.happens_in(soon, by_name.unwrap_or(Happening::Signalled(signal, sender)));
         }
         if self.rng.percent(moods.signals / 2) {
             let signal = Signal(self.rng.between(1, 66) as i32);
             let stops = match self.scene.rules.reactions.to(signal) {
                 Reaction::Stop | Reaction::Drain | Reaction::StopNow => true,
+                Reaction::StopBy(_) => true,
                 Reaction::Reload | Reaction::Upgrade | Reaction::Up | Reaction::Down => false,
                 Reaction::Ignore | Reaction::Forward(_) => false,
             };
@@ -83,10 +102,33 @@ impl World {
                 self.outage_until = self.outage_until.max(self.now.plus(Millis(lasts)));
                 self.deliver(Event::ListenerDead)
             }
+            Happening::ReloadOrdered => {
+                self.asked += 1;
+                let serving = self.model.serving();
+                let other = Generation(self.rng.between(1, u64::from(serving.0) + 1) as u32);
+                let if_generation = self.rng.pick([None, Some(serving), Some(other)]);
+                let command = self.rng.percent(50).then_some(CommandId(self.asked));
+                let terms = Terms { if_generation, command };
+                self.deliver(Event::ReloadOrdered { asker: Some(Asker(self.asked)), terms })
+            }
+            Happening::StopAsked(how) => self.deliver(Event::StopAsked { how }),
+            Happening::ScaleAsked => {
+                self.asked += 1;
+                let most = u64::from(self.scene.workers).max(8);
+                let (workers, asker) = (self.rng.between(1, most) as u32, Some(Asker(self.asked)));
+                self.deliver(Event::ScaleAsked { workers, asker })
+            }
+            Happening::RestartAsked => {
+                self.asked += 1;
+                let slot = SlotId(self.rng.below(u64::from(self.size) + 1) as u32);
+                self.deliver(Event::RestartAsked { slot, asker: Some(Asker(self.asked)) })
+            }
             Happening::Reload => {
                 self.asked += 1;
                 self.deliver(Event::ReloadAsked { asker: Some(Asker(self.asked)) })
             }
+            // The loop looks only when it is asked to, but it may be late.
+            Happening::Demand => self.deliver(Event::Demanded),
             Happening::Noise => {
                 let event = self.noise();
                 self.deliver(event)
@@ -132,6 +174,9 @@ impl World {
                 return self.deliver(Event::Stops { pid: who.pid });
             }
             Deed::SayHangs => return self.deliver(Event::Hangs { pid: who.pid }),
+            Deed::SetWatchdog(limit) => {
+                return self.deliver(Event::WatchdogSet { pid: who.pid, limit });
+            }
             Deed::AskTime(by) => return self.deliver(Event::MoreTime { pid: who.pid, by }),
             Deed::Freeze => process.frozen = true,
             Deed::Thaw => self.thaw(who),
@@ -210,21 +255,23 @@ impl World {
         let slot = SlotId(self.rng.below(u64::from(self.size) + 2) as u32);
         let error = Error::system("fork", "worker", Errno(libc::EAGAIN));
         let begun = self.model.begun();
-        match self.rng.below(11) {
+        match self.rng.below(12) {
             0 if begun => Event::Begin,
             1 => Event::Spawned { slot, pid },
             2 => Event::SpawnFailed { slot, error },
             3 => Event::ExecFailed { pid, error },
             4 => Event::Exited { pid, status: some_status(&mut self.rng) },
-            5 => match self.rng.below(5) {
+            5 => match self.rng.below(6) {
                 0 => Event::Stops { pid },
                 1 => Event::MoreTime { pid, by: Millis(1_000) },
                 2 => Event::Well { pid },
                 3 => Event::Hangs { pid },
+                4 => Event::WatchdogSet { pid, limit: Some(Millis(1)) },
                 _ => Event::Ready { pid },
             },
             6 => Event::GroupGone { group: self.no_group() },
             7 => Event::LoadFailed { error },
+            9 => Event::Demanded,
             8 => Event::Loaded { rules: Box::new(self.scene.rules.clone()) },
             _ => Event::TimePassed,
         }

@@ -1,6 +1,6 @@
 //! What chance finds too seldom to be relied on, told step by step.
 
-use fd3::plan::{Backoff, Reactions, Readiness, Restart, Rules, Surge};
+use fd3::plan::{Backoff, Reactions, Readiness, Restart, Rules, Start, Surge};
 use fd3::supervisor::{Action, Actions, Event, Fact, Status, Supervisor};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
@@ -19,6 +19,7 @@ impl Tale {
     fn of_two_told(stop_timeout: Option<Millis>) -> Tale {
         let rules = Rules {
             readiness: Readiness::Notify(None),
+            start: Start::AtOnce,
             restart: Restart::Always,
             backoff: Backoff { min: Millis(100), max: Millis(100) },
             respawn_limit: None,
@@ -29,6 +30,7 @@ impl Tale {
             drain_timeout: None,
             max_age: None,
             watchdog: None,
+            ways: fd3::plan::Ways::Own,
             reactions: Reactions::default(),
         };
         let mut tale = Tale { supervisor: Supervisor::new(rules, 1, 1), now: Millis(0) };

@@ -1,17 +1,21 @@
 //! What must never happen, seen from the world alone: whom fd3 signals, how many workers it starts, how
 //! soon, and how it ends. Nothing here follows the supervisor's states; see `model` for what must happen.
 
+mod reload;
+mod starter;
+
 use std::collections::BTreeMap;
 
-use fd3::plan::{Reaction, Rules, Surge};
-use fd3::supervisor::{Action, Event, Fact, Failure, Next, Outcome, Sender, Target};
+use fd3::plan::{Reaction, Rules, Ways};
+use fd3::supervisor::{Action, Ending, Event, Fact, Next, Sender, Target};
 use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
 
 use crate::memory::{Blame, Group, Slot, Worker, blame};
 use crate::process::Process;
 use crate::reloads::Reloads;
-use crate::scene::Scene;
+use crate::scene::{BY, Scene};
 use crate::world::Claim;
+use starter::is_order;
 
 /// How long SIGKILL may take before fd3 goes on without a worker.
 const KILL_PATIENCE: Millis = Millis(5_000);
@@ -22,6 +26,8 @@ const ABORT_PATIENCE: Millis = Millis(8_000);
 pub struct Laws {
     rules: Rules,
     count: usize,
+    /// How many slots there are now.
+    size: u32,
     begun: bool,
     replaced: bool,
     spawning: Option<(SlotId, Generation)>,
@@ -60,6 +66,7 @@ impl Laws {
         Laws {
             rules: scene.rules.clone(),
             count: scene.workers as usize,
+            size: scene.workers,
             begun: false,
             replaced: false,
             spawning: None,
@@ -106,6 +113,13 @@ impl Laws {
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
             Event::ReloadAsked { asker } => self.reloads.asked.extend(*asker),
+            Event::ReloadOrdered { asker, terms } => {
+                self.reloads.asked.extend(*asker);
+                self.reloads.offered.extend(terms.command);
+            }
+            Event::ScaleAsked { asker, .. } => self.reloads.asked.extend(*asker),
+            Event::RestartAsked { asker, .. } => self.reloads.asked.extend(*asker),
+            Event::StopAsked { how } => self.stop_asked(now, *how),
             Event::Loaded { rules } => self.reloads.loaded(rules, self.count),
             Event::LoadFailed { .. } => self.reloads.loading = None,
             Event::Stops { pid } => {
@@ -114,7 +128,8 @@ impl Laws {
                 }
             }
             Event::MoreTime { .. } | Event::Well { .. } | Event::Hangs { .. } => {}
-            Event::Ready { .. } | Event::TimePassed => {}
+            Event::WatchdogSet { .. } | Event::Ready { .. } => {}
+            Event::Demanded | Event::TimePassed => {}
         }
         Ok(())
     }
@@ -123,7 +138,9 @@ impl Laws {
         let Some(worker) = self.workers.remove(&pid) else { return };
         self.of = worker.generation;
         let since = worker.since().unwrap_or(now);
-        self.groups.insert(pid, Group { since, killed_at: worker.killed_at });
+        if self.rules.ways() == Ways::Own {
+            self.groups.insert(pid, Group { since, killed_at: worker.killed_at });
+        }
         let told = worker.told_at.is_some() || worker.aborts_at.is_some();
         if !told && worker.killed_at.is_none() {
             let blame = if worker.shortage { Blame::Nobody } else { Blame::Command };
@@ -152,12 +169,13 @@ impl Laws {
 
     fn signalled(&mut self, now: Millis, signal: Signal, sender: Sender) {
         let mut senders = [sender.pid, sender.group].into_iter().flatten();
-        if senders.any(|pid| self.workers.contains_key(&pid) || self.groups.contains_key(&pid)) {
+        let known = |pid| self.workers.contains_key(&pid) || self.groups.contains_key(&pid);
+        if self.rules.ways() == Ways::Own && senders.any(known) {
             return;
         }
         let reaction = self.rules.reactions.to(signal);
         self.order = Some(reaction);
-        if let Reaction::Stop | Reaction::Drain | Reaction::StopNow = reaction {
+        if is_order(reaction) {
             self.ordered_at = now;
         }
         match reaction {
@@ -167,8 +185,23 @@ impl Laws {
                 self.limited_at = self.limited_at.or(Some(now));
             }
             Reaction::StopNow => self.at_once = true,
+            Reaction::StopBy(_) => {}
             Reaction::Drain | Reaction::Reload | Reaction::Upgrade | Reaction::Up => {}
             Reaction::Down | Reaction::Ignore | Reaction::Forward(_) => {}
+        }
+    }
+
+    fn stop_asked(&mut self, now: Millis, how: Ending) {
+        self.ordered_at = now;
+        self.order = Some(match how {
+            Ending::Limited => Reaction::Stop,
+            Ending::Patient => Reaction::Drain,
+            Ending::Now => Reaction::StopNow,
+        });
+        match how {
+            Ending::Limited => self.limited_at = self.limited_at.or(Some(now)),
+            Ending::Patient => {}
+            Ending::Now => self.at_once = true,
         }
     }
 
@@ -192,7 +225,7 @@ impl Laws {
                 }
                 self.signal(now, *pid, *signal, *to)
             }
-            Action::Load { generation } => self.reloads.load(*generation),
+            Action::Load { generation, command } => self.reloads.load(*generation, *command),
             Action::Forget { generation } => self.reloads.forget(*generation),
             Action::Answer { asker, .. } => self.reloads.answer(*asker),
             Action::SignalLeftovers { group, signal } => self.kills_group(now, *group, *signal),
@@ -201,10 +234,7 @@ impl Laws {
                 Some(_) => Err("closed listeners are mended".into()),
             },
             Action::CloseListeners => {
-                let ordered = match self.order {
-                    Some(Reaction::Stop | Reaction::Drain | Reaction::StopNow) => By::Order,
-                    Some(_) | None => By::Fd3,
-                };
+                let ordered = if self.order.is_some_and(is_order) { By::Order } else { By::Fd3 };
                 self.ordered_at = now;
                 match self.closed.replace(ordered) {
                     None => Ok(()),
@@ -229,7 +259,13 @@ impl Laws {
         if self.spawning.replace((slot, generation)).is_some() {
             return Err("two workers are started at a time".into());
         }
+        if slot.0 >= self.size {
+            return Err(format!("slot {slot} was taken away, and a worker is started there"));
+        }
         self.reloads.may_spawn(generation)?;
+        if self.rules.ways() == Ways::Starter {
+            return self.spawn_as_starter(now, slot, generation);
+        }
         self.not_in_a_whirl(now, slot, generation)?;
         let in_slot = |process: &&Process| process.slot == slot && process.counts();
         let more = self.replaced || self.reloads.surge > 0;
@@ -269,6 +305,7 @@ impl Laws {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         let place = place.entry(of).or_default();
         let Some(before) = place.spawned.replace(now) else { return Ok(()) };
+        let waits = core::mem::take(&mut place.waits);
         if core::mem::take(&mut place.excused) || self.reloads.renewing == Some(slot) {
             place.promise = None;
             return Ok(());
@@ -276,20 +313,11 @@ impl Laws {
         if now < before.plus(self.rules.backoff.min) {
             return Err(format!("slot {slot} was started at {} and is started again", before.0));
         }
-        let Some((told, wait, blame)) = place.promise.take() else {
-            return Err(format!("slot {slot} is started again, and nobody was told"));
-        };
-        if now < told.plus(wait) {
-            return Err(format!("slot {slot} is started sooner than after {wait}"));
+        if waits {
+            return Ok(());
         }
-        if let Some(limit) = self.rules.respawn_limit.filter(|_| blame == Blame::Command) {
-            place.kept.push_back(told);
-            place.kept.retain(|at| told.since(*at) < limit.window);
-            if place.kept.len() > limit.count as usize + self.forgiven {
-                return Err(format!("slot {slot} is started more often than its limit"));
-            }
-        }
-        Ok(())
+        let limit = self.rules.respawn_limit;
+        place.keeps_promise(now, limit, self.forgiven).map_err(|what| format!("slot {slot} {what}"))
     }
 
     fn said(&mut self, now: Millis, fact: &Fact) -> Claim {
@@ -321,6 +349,7 @@ impl Laws {
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
             Fact::Reloading { .. } | Fact::ReloadWaits { .. } => return Ok(()),
+            Fact::TriedAgain { .. } | Fact::TooOld { .. } => return Ok(()),
             Fact::Renewing { slot } => return self.reloads.renew(*slot),
             Fact::RenewalEnded { slot, .. } => {
                 self.reloads.renewing = None;
@@ -331,6 +360,7 @@ impl Laws {
                 return Ok(());
             }
             Fact::Scaled { workers } => {
+                self.size = *workers;
                 self.count = self.count.max(*workers as usize);
                 self.slots.resize(self.count, BTreeMap::new());
                 // Those that are taken away may still finish.
@@ -343,10 +373,16 @@ impl Laws {
                 return self.reload_ended(*generation, outcome);
             }
         };
-        let (Next::Restart(wait), Some(place)) = (next, self.slots.get_mut(slot.0 as usize)) else {
+        if self.rules.ways() == Ways::Starter {
             return Ok(());
-        };
+        }
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         let place = place.entry(self.of).or_default();
+        if next == Next::Wait {
+            // Whoever connects may have it started again, but not in a whirl.
+            (place.ended, place.waits) = (None, true);
+        }
+        let Next::Restart(wait) = next else { return Ok(()) };
         match place.promise.replace((now, wait, blamed)) {
             Some((before, ..)) => {
                 Err(format!("slot {slot} was to be started since {}, and once more", before.0))
@@ -360,6 +396,10 @@ impl Laws {
             return Ok(());
         }
         let Some(worker) = self.workers.get_mut(&pid) else { return Ok(()) };
+        if signal == BY {
+            worker.told_at.get_or_insert(now);
+            return self.told_by_another(pid, to);
+        }
         if signal == self.rules.stop_signal {
             self.reloads.told(pid, worker.generation);
             return match worker.told_at.replace(now) {
@@ -411,43 +451,6 @@ impl Laws {
     fn awaits_groups(&self, now: Millis) -> bool {
         let over = |group: &Group| group.killed_at.is_some_and(|at| now >= at.plus(KILL_PATIENCE));
         !self.groups.values().all(over)
-    }
-
-    fn excuse(&mut self) {
-        for place in self.slots.iter_mut().flat_map(|slot| slot.values_mut()) {
-            (place.excused, place.promise, place.ended) = (true, None, None);
-        }
-        self.forgiven += 1;
-    }
-
-    /// Done: every slot has one of the new generation. Rolled back: nobody else was touched.
-    fn reload_ended(&mut self, generation: Generation, outcome: &Outcome) -> Claim {
-        let ended = core::mem::take(&mut self.reloads.under_way);
-        let surge = ended.map(|reload| reload.rules.surge);
-        let all = surge == Some(Surge::All);
-        if surge == Some(Surge::AtMost(0)) && matches!(outcome, Outcome::RolledBack { .. }) {
-            self.excuse();
-        }
-        if let Outcome::RolledBack { why: Failure::Listener, .. } = outcome {
-            // The old workers have to go, and it is not their fault.
-            self.forgiven += 1;
-        }
-        match outcome {
-            Outcome::Done { .. } if all => {
-                let news = |worker: &&Worker| worker.generation == generation;
-                let told =
-                    self.workers.values().filter(news).any(|worker| worker.told_at.is_some());
-                if told {
-                    return Err("a reload is done, and a new worker is told to stop".into());
-                }
-                Ok(())
-            }
-            Outcome::RolledBack { .. } if all && self.reloads.told_old => {
-                Err("a reload is rolled back, and an old worker was told to stop".into())
-            }
-            Outcome::Done { .. } | Outcome::RolledBack { .. } => Ok(()),
-            Outcome::Refused { .. } | Outcome::Stopped => Ok(()),
-        }
     }
 
     fn finish(&mut self, now: Millis, status: u8, processes: &BTreeMap<Pid, Process>) -> Claim {

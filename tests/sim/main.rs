@@ -57,12 +57,14 @@ fn no_world_breaks_a_claim() {
     for sight in Sight::ALL {
         let worlds: u64 = halves.iter().map(|half| half.seen[sight as usize]).sum();
         println!("{sight:?} in {worlds} worlds");
-        assert!(worlds > 0 || end - first < WORLDS, "no world has seen {sight:?}");
+        assert!(
+            worlds > 0 || end - first < WORLDS || sight.is_not_built(),
+            "no world has seen {sight:?}"
+        );
     }
 }
 
 /// What one thread saw.
-#[derive(Default)]
 struct Half {
     failed: Option<u64>,
     steps: u64,
@@ -71,7 +73,7 @@ struct Half {
 
 /// Every second world from `first` on, until a claim is broken.
 fn live(first: u64, end: u64) -> Half {
-    let mut half = Half::default();
+    let mut half = Half { failed: None, steps: 0, seen: [0; Sight::ALL.len()] };
     for seed in (first..end).step_by(THREADS as usize) {
         let outcome = run(seed, None, Telling::Silent);
         half.steps += outcome.steps;
@@ -116,7 +118,7 @@ fn a_seed_is_a_world() {
 
 #[test]
 fn every_mutant_is_caught() {
-    for mutant in Mutant::ALL {
+    for mutant in Mutant::ALL.into_iter().filter(|mutant| mutant.is_built()) {
         let caught = (0..MUTANT_WORLDS)
             .find_map(|seed| run(seed, Some(mutant), Telling::Silent).claim.err().zip(Some(seed)));
         match caught {

@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
+use fd3::plan::RespawnLimit;
 use fd3::units::{Generation, Millis, SlotId};
 use fd3::{Error, ErrorKind};
+
+use crate::world::Claim;
 
 pub struct Worker {
     pub slot: SlotId,
@@ -34,6 +37,10 @@ impl Worker {
     pub fn since(&self) -> Option<Millis> {
         [self.told_at, self.stops_at, self.aborts_at].into_iter().flatten().min()
     }
+
+    pub fn is_to_stay(&self) -> bool {
+        self.since().is_none() && self.killed_at.is_none()
+    }
 }
 
 #[derive(Clone, Default)]
@@ -49,8 +56,35 @@ pub struct Slot {
     pub promise: Option<(Millis, Millis, Blame)>,
     /// It made room for a newcomer in vain (`--surge 0`), and comes back at once.
     pub excused: bool,
+    /// Its worker ended with 0: the next one comes when somebody connects.
+    pub waits: bool,
     /// The promises kept.
     pub kept: VecDeque<Millis>,
+}
+
+impl Slot {
+    /// Its next worker was promised, is started no sooner, and not more often than is allowed.
+    pub fn keeps_promise(
+        &mut self,
+        now: Millis,
+        limit: Option<RespawnLimit>,
+        forgiven: usize,
+    ) -> Claim {
+        let Some((told, wait, blame)) = self.promise.take() else {
+            return Err("is started again, and nobody was told".into());
+        };
+        if now < told.plus(wait) {
+            return Err(format!("is started sooner than after {wait}"));
+        }
+        if let Some(limit) = limit.filter(|_| blame == Blame::Command) {
+            self.kept.push_back(told);
+            self.kept.retain(|at| told.since(*at) < limit.window);
+            if self.kept.len() > limit.count as usize + forgiven {
+                return Err("is started more often than its limit".into());
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,14 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a mutant tells only what it distorts")]
 
-use fd3::plan::{Reaction, Reactions};
-use fd3::supervisor::{Action, Actions, Event, Fact, Next, Outcome, Status, Supervisor, Target};
-use fd3::units::{Generation, Millis, Pid, Signal, SlotId};
+use fd3::plan::{Reaction, Reactions, Ways};
+use fd3::supervisor::{
+    Action, Actions, Ending, Event, Fact, Next, Outcome, Sender, Status, Supervisor, Target,
+};
+use fd3::units::{CommandId, Generation, Millis, Pid, Signal, SlotId};
 
-use crate::scene::Scene;
+use crate::happen::ORDERED;
+use crate::scene::{BY, STOP, Scene};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
@@ -75,14 +78,32 @@ pub enum Mutant {
     ForgetsLoadFailure,
     ForgetsStops,
     ForgetsWell,
+    ForgetsOwnWatchdog,
     ForgetsHang,
     ForgetsMoreTime,
     NeverAborts,
     HidesScaling,
+    ForgetsWays,
+    HidesTrying,
+    HidesAge,
+    TellsByOwnSignal,
+    TellsByNoOther,
+    ForgetsDemand,
+    NeverAwaitsDemand,
+    AlwaysAwaitsDemand,
+    ForgetsStopAsked,
+    ForgetsScaleAsked,
+    ForgetsRestartAsked,
+    ScalesToAnother,
+    RestartsAnother,
+    TakesNameForSignal,
+    ForgetsCommand,
+    LoadsItAgain,
+    ForgetsTerms,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 68] = [
+    pub const ALL: [Mutant; 86] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -147,11 +168,36 @@ impl Mutant {
         Mutant::ForgetsLoadFailure,
         Mutant::ForgetsStops,
         Mutant::ForgetsWell,
+        Mutant::ForgetsOwnWatchdog,
         Mutant::ForgetsHang,
         Mutant::ForgetsMoreTime,
         Mutant::NeverAborts,
         Mutant::HidesScaling,
+        Mutant::ForgetsWays,
+        Mutant::HidesTrying,
+        Mutant::HidesAge,
+        Mutant::TellsByOwnSignal,
+        Mutant::TellsByNoOther,
+        Mutant::ForgetsDemand,
+        Mutant::NeverAwaitsDemand,
+        Mutant::AlwaysAwaitsDemand,
+        Mutant::ForgetsStopAsked,
+        Mutant::ForgetsScaleAsked,
+        Mutant::ForgetsRestartAsked,
+        Mutant::ScalesToAnother,
+        Mutant::RestartsAnother,
+        Mutant::TakesNameForSignal,
+        Mutant::ForgetsCommand,
+        Mutant::LoadsItAgain,
+        Mutant::ForgetsTerms,
     ];
+
+    /// Whether what it distorts is there.
+    pub fn is_built(self) -> bool {
+        let starters = [Mutant::ForgetsWays, Mutant::HidesTrying, Mutant::HidesAge];
+        let orders = self as u32 >= Mutant::ForgetsStopAsked as u32;
+        (cfg!(feature = "starter") || !starters.contains(&self)) && (ORDERED || !orders)
+    }
 }
 
 /// The supervisor under test, perhaps with a fault.
@@ -163,18 +209,25 @@ pub struct Subject {
     stops: Reactions,
     orders: u32,
     signalled: Option<Pid>,
+    /// The COMMAND that was loaded last.
+    loaded: Option<CommandId>,
 }
 
 impl Subject {
     pub fn new(scene: &Scene, mutant: Option<Mutant>) -> Subject {
+        let mut rules = scene.rules.clone();
+        if mutant == Some(Mutant::ForgetsWays) {
+            rules.ways = Ways::Own;
+        }
         Subject {
-            supervisor: Supervisor::new(scene.rules.clone(), scene.workers, scene.seed),
+            supervisor: Supervisor::new(rules, scene.workers, scene.seed),
             mutant,
             workers: scene.workers,
             stop_signal: scene.rules.stop_signal,
             stops: scene.rules.reactions.clone(),
             orders: 0,
             signalled: None,
+            loaded: None,
         }
     }
 
@@ -201,6 +254,14 @@ impl Subject {
         }
     }
 
+    pub fn awaits_demand(&self) -> bool {
+        match self.mutant {
+            Some(Mutant::NeverAwaitsDemand) => false,
+            Some(Mutant::AlwaysAwaitsDemand) => true,
+            Some(_) | None => self.supervisor.awaits_demand(),
+        }
+    }
+
     pub fn deadline(&self) -> Option<Millis> {
         let deadline = self.supervisor.deadline();
         match self.mutant {
@@ -224,11 +285,30 @@ impl Subject {
             Event::ListenerReplaced if mutant == Mutant::ForgetsReplacement => return None,
             Event::Stops { .. } if mutant == Mutant::ForgetsStops => return None,
             Event::Well { .. } if mutant == Mutant::ForgetsWell => return None,
+            Event::WatchdogSet { .. } if mutant == Mutant::ForgetsOwnWatchdog => return None,
             Event::Hangs { .. } if mutant == Mutant::ForgetsHang => return None,
             Event::MoreTime { .. } if mutant == Mutant::ForgetsMoreTime => return None,
             Event::ReloadAsked { .. } if mutant == Mutant::ForgetsReloadAsked => return None,
+            Event::StopAsked { .. } if mutant == Mutant::ForgetsStopAsked => return None,
+            Event::ReloadOrdered { asker, mut terms } if mutant == Mutant::ForgetsTerms => {
+                terms.if_generation = None;
+                Event::ReloadOrdered { asker, terms }
+            }
+            Event::ScaleAsked { .. } if mutant == Mutant::ForgetsScaleAsked => return None,
+            Event::RestartAsked { .. } if mutant == Mutant::ForgetsRestartAsked => return None,
+            Event::ScaleAsked { workers, asker } if mutant == Mutant::ScalesToAnother => {
+                Event::ScaleAsked { workers: workers + 1, asker }
+            }
+            Event::RestartAsked { slot, asker } if mutant == Mutant::RestartsAnother => {
+                Event::RestartAsked { slot: SlotId(slot.0 + 1), asker }
+            }
+            Event::StopAsked { how: Ending::Limited } if mutant == Mutant::TakesNameForSignal => {
+                let sender = Sender { pid: None, group: None };
+                Event::Signalled { signal: STOP, sender }
+            }
             Event::LoadFailed { .. } if mutant == Mutant::ForgetsLoadFailure => return None,
             Event::ListenerDead if mutant == Mutant::ForgetsDeadListener => return None,
+            Event::Demanded if mutant == Mutant::ForgetsDemand => return None,
             Event::GroupGone { .. } if mutant == Mutant::ForgetsGroupGone => return None,
             Event::Exited { pid, .. } if mutant == Mutant::TakesFailureForSuccess => {
                 Event::Exited { pid, status: Status::Exited(0) }
@@ -270,13 +350,25 @@ impl Subject {
             Action::Signal { pid, signal, to } => self.signals(mutant, pid, signal, to, out),
             Action::SignalLeftovers { .. } if mutant == Mutant::NeverKillsLeftovers => {}
             Action::MendListeners if mutant == Mutant::NeverMends => {}
-            Action::Load { generation } => match mutant {
-                Mutant::NeverLoads => {}
-                Mutant::LoadsTheOldOne => {
-                    out.push_back(Action::Load { generation: Generation(generation.0 - 1) });
+            Action::Load { generation, command } => {
+                let before = self.loaded;
+                self.loaded = command.or(before);
+                match mutant {
+                    Mutant::NeverLoads => {}
+                    Mutant::LoadsTheOldOne => {
+                        let generation = Generation(generation.0 - 1);
+                        out.push_back(Action::Load { generation, command });
+                    }
+                    Mutant::ForgetsCommand => {
+                        out.push_back(Action::Load { generation, command: None });
+                    }
+                    Mutant::LoadsItAgain => {
+                        let command = command.or(before);
+                        out.push_back(Action::Load { generation, command });
+                    }
+                    _ => out.push_back(action),
                 }
-                _ => out.push_back(action),
-            },
+            }
             Action::Forget { generation } => match mutant {
                 Mutant::NeverForgets => {}
                 Mutant::ForgetsTheNewest => {
@@ -315,6 +407,8 @@ impl Subject {
         let fact = match fact {
             Fact::ListenersDown if mutant == Mutant::HidesOutage => return,
             Fact::Scaled { .. } if mutant == Mutant::HidesScaling => return,
+            Fact::TriedAgain { .. } if mutant == Mutant::HidesTrying => return,
+            Fact::TooOld { .. } if mutant == Mutant::HidesAge => return,
             Fact::ReloadEnded { .. } if mutant == Mutant::HidesReloadEnd => return,
             Fact::ReloadEnded { generation, outcome: Outcome::RolledBack { .. } }
                 if mutant == Mutant::TakesRollbackForDone =>
@@ -358,6 +452,8 @@ impl Subject {
         let kill = Signal(libc::SIGKILL);
         let (signal, to, times) = match mutant {
             Mutant::NeverKills if kills => return,
+            Mutant::TellsByNoOther if signal == BY => return,
+            Mutant::TellsByOwnSignal if signal == BY => (self.stop_signal, to, 1),
             Mutant::NeverAborts if signal.0 == libc::SIGABRT => return,
             Mutant::NeverTellsToStop if stops && single => return,
             Mutant::NeverWakesTheFrozen if signal.0 == libc::SIGCONT => return,

@@ -27,6 +27,7 @@ pub enum Deed {
     SayStops,
     SayHangs,
     AskTime(Millis),
+    SetWatchdog(Option<Millis>),
     Freeze,
     Thaw,
     End(Status),
@@ -154,7 +155,9 @@ impl Process {
         if rng.percent(scene.moods.talks) {
             let at = Millis(rng.pick([0, 1, 50, 900, 5_000, 7_000]));
             let more = Millis(rng.pick([0, 100, 3_000, 30_000]));
-            agenda.push((at, rng.pick([Deed::SayStops, Deed::SayHangs, Deed::AskTime(more)])));
+            let watchdog = rng.pick([None, Some(1), Some(100), Some(2_001), Some(30_000)]);
+            let own = Deed::SetWatchdog(watchdog.map(Millis));
+            agenda.push((at, rng.pick([Deed::SayStops, Deed::SayHangs, Deed::AskTime(more), own])));
         }
         if rng.percent(freezes) {
             let at = Millis(rng.below(3_000));

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 
 use fd3::plan::{Rules, Surge};
-use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
+use fd3::units::{Asker, CommandId, Generation, Millis, Pid, SlotId};
 
 use crate::world::Claim;
 
 pub struct Reloads {
     /// Who waits for an answer.
     pub asked: Vec<Asker>,
+    /// Other COMMANDs that were asked for, and not loaded.
+    pub offered: Vec<CommandId>,
     pub loading: Option<Generation>,
     pub under_way: Option<UnderWay>,
     /// The slot whose worker is replaced because of its age.
@@ -36,6 +38,7 @@ impl Default for Reloads {
     fn default() -> Reloads {
         Reloads {
             asked: Vec::new(),
+            offered: Vec::new(),
             loading: None,
             under_way: None,
             renewing: None,
@@ -49,7 +52,14 @@ impl Default for Reloads {
 }
 
 impl Reloads {
-    pub fn load(&mut self, generation: Generation) -> Claim {
+    pub fn load(&mut self, generation: Generation, command: Option<CommandId>) -> Claim {
+        if let Some(id) = command {
+            let Some(place) = self.offered.iter().position(|offered| *offered == id) else {
+                return Err(format!("{id:?} is loaded, and nobody has asked for it, or once more"));
+            };
+            // Those before it were refused, or are to come no more.
+            self.offered.drain(..=place);
+        }
         if self.under_way.is_some()
             || self.renewing.is_some()
             || self.loading.replace(generation).is_some_and(|one| one != generation)

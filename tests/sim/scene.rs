@@ -1,14 +1,20 @@
 //! What one world is like: the operator's rules, and how well its processes and its kernel behave.
 
-use fd3::plan::{Backoff, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Surge};
+use fd3::plan::{
+    Backoff, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Start, Surge, Ways,
+};
 use fd3::units::{Millis, Signal};
 
+use crate::happen::ORDERED;
 use crate::rng::Rng;
 
 /// Signals with a fixed meaning in every world, so that each can be brought to its end.
 pub const STOP: Signal = Signal(60);
 pub const STOP_NOW: Signal = Signal(61);
 pub const DRAIN: Signal = Signal(62);
+/// Stops by another signal than the workers' own.
+pub const STOP_BY: Signal = Signal(63);
+pub const BY: Signal = Signal(59);
 
 pub struct Scene {
     pub rules: Rules,
@@ -47,6 +53,10 @@ pub struct Moods {
     pub oversleeps: u64,
     pub replaces: u64,
     pub reloads: u64,
+    /// Orders by name to scale, and to restart one slot.
+    pub orders: u64,
+    /// Somebody connects.
+    pub connects: u64,
     /// Of reloads: what they would be started from is broken.
     pub load_fails: u64,
     /// Ends that leave processes behind.
@@ -90,6 +100,8 @@ impl Moods {
             oversleeps: rng.pick([0, 0, 10, 50]),
             replaces: rng.pick([0, 0, 0, 2, 20]),
             reloads: rng.pick([0, 0, 5, 20]),
+            orders: if ORDERED { rng.pick([0, 0, 3, 10]) } else { 0 },
+            connects: rng.pick([1, 10, 40]),
             load_fails: rng.pick([0, 0, 20]),
             leaves: rng.pick([0, 10, 40]),
             stops: rng.pick([0, 0, 0, 1, 10]),
@@ -105,8 +117,10 @@ fn rules(rng: &mut Rng) -> Rules {
         // A multiple of the backoff, so that restarts fall on the edge of the window.
         window: Millis(min * rng.pick([1, 3, 10, 60])),
     };
+    let ways = if rng.percent(25) { Ways::Starter } else { Ways::Own };
     Rules {
-        readiness: readiness(rng),
+        readiness: readiness(rng, ways),
+        start: if ways == Ways::Own && rng.percent(25) { Start::OnDemand } else { Start::AtOnce },
         restart: match rng.below(10) {
             0 => Restart::Never,
             1 | 2 => Restart::OnFailure,
@@ -121,6 +135,7 @@ fn rules(rng: &mut Rng) -> Rules {
         drain_timeout: rng.pick([None, Some(0), Some(100), Some(8_000)]).map(Millis),
         max_age: rng.pick([None, None, None, Some(2_000), Some(30_000)]).map(Millis),
         watchdog: rng.percent(15).then_some(Millis(5_000)),
+        ways,
         reactions: reactions(rng),
     }
 }
@@ -129,6 +144,7 @@ fn rules(rng: &mut Rng) -> Rules {
 pub fn rules_of_reload(rng: &mut Rng, rules: &Rules) -> Rules {
     Rules {
         surge: match rng.below(6) {
+            _ if rules.ways() == Ways::Starter => Surge::All,
             0..3 => Surge::All,
             most => Surge::AtMost(most as u32 - 3),
         },
@@ -138,10 +154,12 @@ pub fn rules_of_reload(rng: &mut Rng, rules: &Rules) -> Rules {
     }
 }
 
-fn readiness(rng: &mut Rng) -> Readiness {
+fn readiness(rng: &mut Rng, ways: Ways) -> Readiness {
     let limit = rng.pick([None, Some(50), Some(1_000), Some(5_000)]).map(Millis);
     match rng.below(4) {
-        0 => Readiness::Signal(limit),
+        // A worker's signal is no word to Server::Starter.
+        0 if ways == Ways::Own => Readiness::Signal(limit),
+        0 => Readiness::Notify(limit),
         1 | 2 => Readiness::Notify(limit),
         _ => Readiness::Alive(Millis(rng.pick([0, 1, 100, 1_000, 20_000]))),
     }
@@ -156,6 +174,7 @@ fn reactions(rng: &mut Rng) -> Reactions {
             1 => Reaction::Stop,
             2 => Reaction::Drain,
             3 => Reaction::StopNow,
+            7 => Reaction::StopBy(BY),
             4 => Reaction::Up,
             5 => Reaction::Ignore,
             _ => Reaction::Forward(Signal(rng.pick([libc::SIGTERM, libc::SIGINT, 10, 34]))),
@@ -165,5 +184,6 @@ fn reactions(rng: &mut Rng) -> Reactions {
     reactions.set(STOP, Reaction::Stop);
     reactions.set(STOP_NOW, Reaction::StopNow);
     reactions.set(DRAIN, Reaction::Drain);
+    reactions.set(STOP_BY, Reaction::StopBy(BY));
     reactions
 }

@@ -2,6 +2,8 @@
 
 use fd3::supervisor::{Action, Fact, Next, Outcome, StopReason};
 
+use crate::scene::BY;
+
 #[derive(Clone, Copy, Debug)]
 pub enum Sight {
     Ready,
@@ -43,11 +45,21 @@ pub enum Sight {
     ScaledDown,
     Renewed,
     NotRenewed,
+    /// A newcomer failed, and another one was tried.
+    TriedAgain,
+    /// Two former workers of one slot.
+    PiledUp,
+    TooOld,
+    /// Though former workers had not finished.
+    TooOldByFar,
+    ToldByAnother,
+    /// A slot waits until somebody connects.
+    WaitsAgain,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 31] = [
+    pub const ALL: [Sight; 37] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -78,23 +90,39 @@ impl Sight {
         Sight::ScaledDown,
         Sight::Renewed,
         Sight::NotRenewed,
+        Sight::TriedAgain,
+        Sight::PiledUp,
+        Sight::TooOld,
+        Sight::TooOldByFar,
+        Sight::ToldByAnother,
+        Sight::WaitsAgain,
         Sight::Healed,
     ];
+
+    /// What only Server::Starter's ways bring about, where they are left out.
+    pub fn is_not_built(self) -> bool {
+        let starters = [Sight::TriedAgain, Sight::PiledUp, Sight::TooOld, Sight::TooOldByFar]
+            .map(|one| one as u64);
+        !cfg!(feature = "starter") && starters.contains(&(self as u64))
+    }
 }
 
 #[derive(Clone, Copy, Default)]
-pub struct Seen(u32);
+pub struct Seen(u64);
 
 impl Seen {
     pub fn note(&mut self, sight: Sight) {
-        self.0 |= 1 << sight as u32;
+        self.0 |= 1 << sight as u64;
     }
 
     pub fn has(self, sight: Sight) -> bool {
-        self.0 & (1 << sight as u32) != 0
+        self.0 & (1 << sight as u64) != 0
     }
 
     pub fn action(&mut self, action: &Action) {
+        if let Action::Signal { signal: BY, .. } = action {
+            self.note(Sight::ToldByAnother);
+        }
         let Action::Say(fact) = action else { return };
         match fact {
             Fact::Ready { .. } => self.note(Sight::Ready),
@@ -123,10 +151,12 @@ impl Seen {
                 Outcome::Done { .. } => Sight::Reloaded,
                 Outcome::Refused { .. } => Sight::Refused,
                 Outcome::RolledBack { .. } => Sight::RolledBack,
-                Outcome::Stopped => Sight::ReloadStopped,
+                Outcome::Stopped | Outcome::Scaled { .. } => Sight::ReloadStopped,
             }),
             Fact::RenewalEnded { outcome: Outcome::Done { .. }, .. } => self.note(Sight::Renewed),
             Fact::RenewalEnded { .. } => self.note(Sight::NotRenewed),
+            Fact::TriedAgain { .. } => self.note(Sight::TriedAgain),
+            Fact::TooOld { .. } => self.note(Sight::TooOld),
             Fact::ReloadWaits { .. } => {}
             Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}
@@ -137,9 +167,13 @@ impl Seen {
         match next {
             Next::Restart(_) => self.note(Sight::Restart),
             Next::Rest => self.note(Sight::Rest),
+            Next::Wait => self.note(Sight::WaitsAgain),
             Next::GiveUp(StopReason::RespawnLimit(_)) => self.note(Sight::RespawnLimit),
             Next::GiveUp(StopReason::CannotStart) => self.note(Sight::CannotStart),
-            Next::Asked | Next::GiveUp(StopReason::Signal(_) | StopReason::ListenerDead) => {}
+            Next::Asked
+            | Next::InVain
+            | Next::GiveUp(StopReason::Signal(_) | StopReason::Asked) => {}
+            Next::GiveUp(StopReason::ListenerDead) => {}
         }
     }
 }

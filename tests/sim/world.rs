@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fd3::supervisor::{Action, Actions, Event, Fact, Sender, Status};
+use fd3::supervisor::{Action, Actions, Ending, Event, Fact, Sender, Status};
 use fd3::units::{Millis, Pid, Signal};
 
 use crate::laws::Laws;
@@ -34,6 +34,13 @@ pub enum Happening {
     ListenerReplaced,
     ListenerDead,
     Reload,
+    /// Somebody orders by name.
+    StopAsked(Ending),
+    ReloadOrdered,
+    ScaleAsked,
+    RestartAsked,
+    /// Somebody connects.
+    Demand,
     /// A late, doubled or unknown fact.
     Noise,
 }
@@ -218,6 +225,11 @@ impl World {
                 self.seen.note(if more { Sight::ScaledUp } else { Sight::ScaledDown });
                 self.size = workers;
             }
+            if let Action::Say(Fact::TooOld { after, .. }) = action
+                && after.0 >= 2 * self.scene.rules.max_age.unwrap_or_default().0
+            {
+                self.seen.note(Sight::TooOldByFar);
+            }
             if let Action::Say(Fact::Replaced { .. }) = action
                 && !dead_listener
             {
@@ -227,7 +239,7 @@ impl World {
         }
         let deadline = self.subject.deadline();
         self.laws.after(now, deadline, slept)?;
-        self.model.after(now, deadline)?;
+        self.model.after(deadline, self.subject.awaits_demand())?;
         if self.model.outlived_kill() {
             self.seen.note(Sight::OutlivedKill);
         }
@@ -249,7 +261,9 @@ fn tell_rules(scene: &Scene) -> String {
         .map(|signal| (signal.0, rules.reactions.to(signal)))
         .collect();
     format!(
-        "{:?} {:?} {:?} {:?} stop {:?} {:?} on {on:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} stop {:?} {:?} on {on:?}",
+        rules.ways(),
+        rules.max_age,
         rules.readiness,
         rules.restart,
         rules.backoff,

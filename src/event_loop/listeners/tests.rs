@@ -16,7 +16,8 @@ fn open(texts: &[&str]) -> Result<Listeners, String> {
 }
 
 fn open_with(texts: &[&str], names: &[(i32, &str)]) -> Result<Listeners, String> {
-    let plans: Vec<Listen> = texts.iter().map(|one| parse(one.as_bytes()).expect(one)).collect();
+    let plan = |one: &&str| Rc::new(parse(one.as_bytes()).expect(one));
+    let plans: Vec<Rc<Listen>> = texts.iter().map(plan).collect();
     let names = names.iter().map(|(number, name)| (*number, name.to_string())).collect();
     Listeners::open(&plans, &Inherited { names }).map_err(|error| error.to_string())
 }
@@ -85,7 +86,7 @@ fn options_reach_the_socket() {
     ] {
         assert_eq!(got, Ok(true));
     }
-    let (fresh, plan) = (&listener.address, &listener.listen);
+    let (fresh, plan) = (&listener.address, &listener.listen.options);
     listen::open(fresh, plan).expect("reuseport lets a second in");
     open(&["[2001:db8::1]:0,freebind"]).expect("an address that is not there yet");
     let refused = refusal(&["127.0.0.1:1,device=nope0"]);

@@ -1,7 +1,7 @@
 //! The options behind an address: which there are, what they take, and what they fit.
 
 use super::{Address, Ip, UnixName, Wrong, is_fd_name, number, wrong};
-use crate::protocol::joined;
+use crate::protocol::{joined, whole};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
@@ -60,6 +60,7 @@ const KNOWN: [(&str, u8); 13] = [
     ("keepalive", TCP),
 ];
 
+#[inline(never)]
 pub(super) fn parse<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     address: &Address,
@@ -175,12 +176,10 @@ fn set_number(options: &mut Options, word: &str, value: &str) -> Result<(), &'st
     Ok(())
 }
 
-fn octal(value: &str) -> Option<u32> {
-    let digits = value.len() <= 4 && value.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-    if !digits {
-        return None;
-    }
-    u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777)
+/// The permissions of a file, as chmod(1) takes them in numbers.
+pub fn octal(value: &str) -> Option<u32> {
+    let mode = whole(value.as_bytes(), 8).filter(|mode| value.len() <= 4 && *mode <= 0o777);
+    mode.map(|mode| mode as u32)
 }
 
 pub(super) fn is_device(name: &str) -> bool {

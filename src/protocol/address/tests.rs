@@ -206,3 +206,22 @@ fn refused_options() {
         assert_eq!(shown(text), format!("WRONG: {wrong}"), "{text}");
     }
 }
+
+#[test]
+fn ip_addresses_are_written_as_core_writes_them() {
+    let written = |ip: Ip| ip.to_string();
+    for zeros in 0..=u8::MAX {
+        for word in [1, 0xab, 0xffff] {
+            let word = |at: u32| if zeros & 1 << at == 0 { word } else { 0 };
+            let words: [u16; 8] = core::array::from_fn(|at| word(at as u32));
+            let addr = Ipv6Addr::from(words);
+            assert_eq!(written(Ip::V6 { addr, scope: Scope::None }), format!("[{addr}]"));
+        }
+    }
+    for v4 in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST, Ipv4Addr::new(255, 20, 3, 0)] {
+        assert_eq!(written(Ip::V4(v4)), v4.to_string());
+        for addr in [v4.to_ipv6_mapped(), v4.to_ipv6_compatible()] {
+            assert_eq!(written(Ip::V6 { addr, scope: Scope::None }), format!("[{addr}]"));
+        }
+    }
+}

@@ -9,13 +9,15 @@
 //! Others may be able to write next to the path. The scratch folder's name cannot be foreseen, nobody
 //! else may enter it, and once it is open nothing goes by its name.
 
-use super::{Access, BoundPath, Trouble, remove, rename, settle, split, with_mode};
+use super::{Access, BoundPath, Trouble, remove, settle, split, with_mode};
 use crate::error::Errno;
 use crate::sys::socket::{self, Name};
 use crate::sys::{bare_fork, c_path, last_errno, process};
+use alloc::ffi::CString;
 use alloc::format;
 use alloc::vec::Vec;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, open};
+use core::ffi::CStr;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, open, renameat};
 use rustix::net::SocketAddrAny;
 use rustix::process::{Pid, WaitOptions, WaitStatus, chroot, fchdir, waitpid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -25,12 +27,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 const SCRATCH_MAX: u32 = 100;
 
 /// What the socket is called in the scratch folder where it cannot have its public name.
-const HIDDEN: &[u8] = b".fd3";
+const HIDDEN: &CStr = c".fd3";
 
 #[inline(never)]
 pub(super) fn replace(
     fd: BorrowedFd<'_>,
-    path: &[u8],
+    path: &CStr,
     access: &Access,
     backlog: Option<i32>,
 ) -> Result<BoundPath, Trouble> {
@@ -38,14 +40,16 @@ pub(super) fn replace(
     let done = with_mode(access, || bind_inside(fd, &scratch, path));
     // Bound counts, however the child ended.
     let (at, public) = match (done, socket::name(fd)) {
-        (_, Ok(Name::Path(name))) if scratch.has_room && name == path => (&path[1..], true),
+        (_, Ok(Name::Path(name))) if scratch.has_room && name == path.to_bytes() => {
+            (&path[1..], true)
+        }
         (_, Ok(Name::Path(_))) => (HIDDEN, false),
         (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
         (Ok(()), Ok(_)) => return Err(Errno(libc::EADDRINUSE).into()),
     };
     let root = scratch.root.as_fd();
     let done = settle(fd, root, at, path, access, backlog).and_then(|mut bound| {
-        match rename(root, at, path) {
+        match renameat(root, at, CWD, path) {
             Ok(()) => Ok(BoundPath { public, ..bound }),
             Err(errno) => {
                 // The path itself is not ours yet, so this takes away no more than the guard.
@@ -62,29 +66,29 @@ pub(super) fn replace(
 
 /// A folder next to the path, on the same file system.
 struct Scratch {
-    name: Vec<u8>,
+    name: CString,
     root: OwnedFd,
     /// The folders of the path, inside.
-    inner: Vec<Vec<u8>>,
+    inner: Vec<CString>,
     /// Whether all of them are there.
     has_room: bool,
 }
 
 impl Scratch {
     #[inline(never)]
-    fn new(path: &[u8]) -> Result<Scratch, Errno> {
+    fn new(path: &CStr) -> Result<Scratch, Errno> {
         let (dir, _) = split(path);
-        let (mut name, mut made) = (Vec::new(), Err(rustix::io::Errno::EXIST));
+        let (mut name, mut made) = (CString::default(), Err(rustix::io::Errno::EXIST));
         for _ in 0..SCRATCH_MAX {
-            name = [dir, format!(".fd3-{}", process::seed()).as_bytes()].concat();
-            made = make(CWD, &name);
+            name = c_path(&[dir, format!(".fd3-{}", process::seed()).as_bytes()].concat())?;
+            made = mkdirat(CWD, &*name, Mode::RWXU);
             if made != Err(rustix::io::Errno::EXIST) {
                 break;
             }
         }
         made?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = c_path(&name).and_then(|name| open(&*name, flags, Mode::empty()));
+        let root = open(&*name, flags, Mode::empty());
         let root = root.inspect_err(|_| {
             remove(CWD, &name, AtFlags::REMOVEDIR);
         })?;
@@ -96,25 +100,23 @@ impl Scratch {
         Ok(scratch)
     }
 
-    fn make_room(&mut self, path: &[u8]) -> bool {
+    #[inline(never)]
+    fn make_room(&mut self, path: &CStr) -> bool {
+        let path = path.to_bytes();
         // `..` would lead the rename out of the scratch folder.
         if !path.starts_with(b"/") || path.split(|byte| *byte == b'/').any(|part| part == b"..") {
             return false;
         }
         for slash in (1..path.len()).filter(|at| path[*at] == b'/') {
-            let inner = &path[1..slash];
-            match make(self.root.as_fd(), inner) {
-                Ok(()) => self.inner.push(inner.to_vec()),
+            let Ok(inner) = c_path(&path[1..slash]) else { return false };
+            match mkdirat(&self.root, &*inner, Mode::RWXU) {
+                Ok(()) => self.inner.push(inner),
                 Err(rustix::io::Errno::EXIST) => {}
                 Err(_) => return false,
             }
         }
         true
     }
-}
-
-fn make(dir: BorrowedFd<'_>, at: &[u8]) -> rustix::io::Result<()> {
-    mkdirat(dir, &*c_path(at)?, Mode::RWXU)
 }
 
 impl Drop for Scratch {
@@ -127,9 +129,9 @@ impl Drop for Scratch {
 }
 
 /// Exit statuses of the child are error numbers; 0 is success.
-fn bind_inside(fd: BorrowedFd<'_>, scratch: &Scratch, path: &[u8]) -> Result<(), Errno> {
-    let hidden = socket::encode(&Name::Path(HIDDEN.to_vec()))?;
-    let public = socket::encode(&Name::Path(path.to_vec()))?;
+fn bind_inside(fd: BorrowedFd<'_>, scratch: &Scratch, path: &CStr) -> Result<(), Errno> {
+    let hidden = socket::encode(&Name::Path(HIDDEN.to_bytes().to_vec()))?;
+    let public = socket::encode(&Name::Path(path.to_bytes().to_vec()))?;
     let public = if scratch.has_room { Some(&public) } else { None };
     // SAFETY: the child runs `child` alone, which makes system calls and nothing else.
     match unsafe { bare_fork() } {

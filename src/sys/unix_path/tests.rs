@@ -318,8 +318,8 @@ fn what_others_put_in_place_of_our_socket_is_not_given_away() {
         }
         let fd = socket::open(&Name::Path(Vec::new()), Kind::Stream).expect("socket");
         let access = Access { mode: Some(0o666), ..Access::default() };
-        let path = path.as_bytes();
-        let done = settle(fd.as_fd(), CWD, path, path, &access, None);
+        let path = c_path(path.as_bytes()).expect("no NUL");
+        let done = settle(fd.as_fd(), CWD, &path, &path, &access, None);
         assert_eq!(done, Err(Trouble::Errno(Errno(libc::EADDRINUSE))), "{make}");
         let stat = fs::symlink_metadata(&precious).expect("it is there");
         assert_eq!(stat.mode() & 0o7777, 0o600, "{make}");
@@ -336,7 +336,8 @@ fn a_mode_that_bind_did_not_make_is_made_by_descriptor() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
     let fd = socket::open(&Name::Path(Vec::new()), Kind::Stream).expect("socket");
     let access = Access { mode: Some(0o640), ..Access::default() };
-    settle(fd.as_fd(), CWD, path.as_bytes(), path.as_bytes(), &access, None).expect("it is ours");
+    let at = c_path(path.as_bytes()).expect("no NUL");
+    settle(fd.as_fd(), CWD, &at, &at, &access, None).expect("it is ours");
     let stat = fs::symlink_metadata(&path).expect("it is there");
     assert_eq!(stat.mode() & 0o7777, 0o640);
 }

@@ -1,6 +1,6 @@
 //! New generations that fail: the old one goes on as if nothing had been, and the log tells why.
 
-use super::loses_nothing::Clients;
+use super::loses_nothing::{Clients, Kept};
 use super::{App, HUP, RELOADED, only_these_are_left, pids, server};
 use crate::harness::{field, kill};
 
@@ -80,7 +80,7 @@ fn failures_change_nothing(surge: &str) {
     let mut fd3 = service.app.run(&["--config", &service.config, "--surge", surge]);
     let old = fd3.ready(2);
     let (mut rolled_back, mut refused) = (0, 0);
-    Clients::run(fd3.port(), 3, |clients| {
+    Clients::run(fd3.port(), 3, Kept::StaysOpen, |clients| {
         for (spoil, says, why) in BAD {
             let count = if *says == REFUSED { &mut refused } else { &mut rolled_back };
             service.configure(LONG);
@@ -124,7 +124,7 @@ fn a_slot_that_was_given_up_for_nothing_is_filled_again() {
     let words = ["-l", "127.0.0.1:0", "-w", "2", "--ready", "notify", "--surge", "0"];
     let mut fd3 = app.run(&words);
     fd3.ready(2);
-    Clients::run(fd3.port(), 3, |clients| {
+    Clients::run(fd3.port(), 3, Kept::StaysOpen, |clients| {
         clients.wait_for_answers(ANSWERS);
         fd3.signal(HUP);
         fd3.line(ROLLED_BACK);

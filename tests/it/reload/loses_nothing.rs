@@ -27,7 +27,7 @@ fn reloads_lose_nothing(surge: &str, workers: usize) {
     let words = ["-l", "127.0.0.1:0", "-w", &count, "--ready", "notify", "--surge", surge];
     let mut fd3 = run(&[&words[..], &["--overlap", "20ms", "--", &server]].concat());
     fd3.ready(workers);
-    let seen = Clients::run(fd3.port(), CLIENTS, |clients| {
+    let seen = Clients::run(fd3.port(), CLIENTS, Kept::StaysOpen, |clients| {
         for n in 0..RELOADS {
             clients.wait_for_answers(BETWEEN_RELOADS);
             fd3.signal(HUP);
@@ -62,29 +62,39 @@ fn with_nobody_left_in_between() {
     reloads_lose_nothing("0", 1);
 }
 
+/// What a server does with a kept connection when it is told to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is open for longer than any client pauses.
+    StaysOpen,
+    /// It closes it, perhaps just when a request is on its way, and begins none that it does not answer.
+    MayClose,
+}
+
 /// Clients at work.
-pub(super) struct Clients {
+pub struct Clients {
     port: u16,
+    kept: Kept,
     seen: Mutex<Seen>,
     changed: Condvar,
 }
 
 #[derive(Default, Debug)]
-pub(super) struct Seen {
+pub struct Seen {
     over: bool,
-    pub(super) answers: usize,
+    pub answers: usize,
     /// Answers that said that they are the last of their connection.
     last: usize,
     /// Connections that were closed between two requests.
     closed: usize,
-    pub(super) answered_by: HashSet<i32>,
+    pub answered_by: HashSet<i32>,
     failed: Vec<String>,
 }
 
 impl Clients {
     /// `each` of both kinds at work for as long as `during` runs. None of their requests may fail.
-    pub(super) fn run(port: u16, each: usize, during: impl FnOnce(&Clients)) -> Seen {
-        let whole = Clients { port, seen: Mutex::default(), changed: Condvar::new() };
+    pub fn run(port: u16, each: usize, kept: Kept, during: impl FnOnce(&Clients)) -> Seen {
+        let whole = Clients { port, kept, seen: Mutex::default(), changed: Condvar::new() };
         let clients = &whole;
         thread::scope(|scope| {
             let _end = End(clients);
@@ -102,7 +112,7 @@ impl Clients {
         seen
     }
 
-    pub(super) fn wait_for_answers(&self, count: usize) {
+    pub fn wait_for_answers(&self, count: usize) {
         let deadline = now() + PATIENCE;
         let mut seen = self.seen();
         let wanted = seen.answers + count;
@@ -145,12 +155,21 @@ impl Clients {
             }
             match connection.ask(path) {
                 Ok(pid) => self.count(pid, connection.is_last),
-                // A machine so busy that the client was away for longer than the server waits.
-                Err(error) if is_crossing(&connection, error.kind()) && !is_first => break,
+                Err(error) if self.is_crossing(&connection, error.kind()) && !is_first => {
+                    self.seen().closed += 1;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Where a connection stays open: on a machine so busy that the client was away for longer.
+    fn is_crossing(&self, connection: &Connection, kind: ErrorKind) -> bool {
+        let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        let may_close = self.kept == Kept::MayClose || connection.paused > PROMPT;
+        may_close && !connection.is_begun && ended.contains(&kind)
     }
 
     fn count(&self, pid: i32, is_last: bool) {
@@ -160,11 +179,6 @@ impl Clients {
         seen.answered_by.insert(pid);
         self.changed.notify_all();
     }
-}
-
-fn is_crossing(connection: &Connection, kind: ErrorKind) -> bool {
-    let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
-    connection.paused > PROMPT && !connection.is_begun && ended.contains(&kind)
 }
 
 /// Ends the clients, of a test that fails as well.

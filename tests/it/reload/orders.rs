@@ -29,10 +29,12 @@ fn hearing(workers: &str) -> (App, Gate, Fd3) {
     let gate = Gate::closed(&app.folder);
     let script = "
 import os, signal, socket
-signal.signal(signal.SIGWINCH, lambda *_: os.write(1, b'heard\\\\n'))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
 notify = os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1)
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', notify)
-while True: signal.pause()";
+while True:
+    signal.sigwait([signal.SIGWINCH])
+    os.write(1, b'heard\\\\n')";
     let worker = format!("exec {} -I -c \"{script}\"", python());
     app.install(&format!("[ $FD3_GENERATION != 2 ] || {}\n{worker}", gate.wait));
     let fd3 = app.run(&["-w", workers, "--ready", "notify", "--overlap", "10ms"]);

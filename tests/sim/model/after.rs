@@ -7,7 +7,7 @@ use super::{Model, Phase, Slot, Worker};
 use crate::world::Claim;
 
 impl Model {
-    pub fn after(&mut self, _now: Millis, deadline: Option<Millis>) -> Claim {
+    pub fn after(&mut self, deadline: Option<Millis>, awaits_demand: bool) -> Claim {
         self.nothing_is_missing()?;
         if self.may_spawn()
             && self.burst > 0
@@ -17,6 +17,9 @@ impl Model {
         }
         if !self.finished && self.is_over().is_some() {
             return Err("nothing is left to look after, and fd3 does not finish".into());
+        }
+        if !self.finished && awaits_demand != self.awaits_demand() {
+            return Err(format!("fd3 looks for connections: {awaits_demand}"));
         }
         let needed = self.deadline();
         if !self.finished && deadline != needed {
@@ -51,7 +54,7 @@ impl Model {
         if due.mend || due.down {
             return Err("a dead listener is left to itself".into());
         }
-        if due.renewing.is_some() || due.renewed.is_some() {
+        if !due.renewing.is_empty() || !due.renewed.is_empty() {
             return Err(format!("a renewal is not told: {:?}", due.renewed));
         }
         if due.scaled || due.waits.is_some() {
@@ -59,6 +62,9 @@ impl Model {
         }
         if due.load || due.reloading || due.came.is_some() || !due.forget.is_empty() {
             return Err(format!("a reload is not told or not begun: {:?}", due.came));
+        }
+        if due.too_old.is_some() || !due.again.is_empty() {
+            return Err(format!("not told: {:?} is old, or {:?}", due.too_old, due.again));
         }
         if let Some((asker, came)) = due.answers.first() {
             return Err(format!("{asker:?} is not told {came:?}"));
@@ -90,8 +96,12 @@ impl Model {
         let at_once = self.may_spawn() && self.slots.iter().any(Slot::is_due);
         let at_once = at_once.then_some(Millis(0));
         let takeover = self.takeovers().into_iter().map(|(at, _)| at).min();
-        let ages = self.workers.values().filter_map(|worker| worker.renewal);
-        let groups = groups.chain(ages);
+        let ages = self.workers.values().filter_map(|worker| worker.age(self.rules.ways()));
+        let again = self.slots.iter().filter_map(|slot| match slot.newcomer {
+            Some(Newcomer::Waits(until)) => Some(until),
+            _ => None,
+        });
+        let groups = groups.chain(ages).chain(again);
         let others = groups.chain(outage).chain(at_once).chain(takeover);
         workers.chain(waits).chain(others).min()
     }

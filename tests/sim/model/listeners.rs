@@ -1,5 +1,6 @@
 //! Outages of the listeners, and what dead workers leave behind.
 
+use fd3::plan::Ways;
 use fd3::units::{Millis, Pid};
 
 use super::{Group, Haste, KILL_PATIENCE, Model, OWN_FAILURE, Outage, Worker};
@@ -48,6 +49,9 @@ impl Model {
 
     /// Processes of a dead worker's group have as long as it had itself.
     pub(super) fn left_behind(&mut self, now: Millis, pid: Pid, worker: &Worker) {
+        if self.rules.ways() == Ways::Starter {
+            return;
+        }
         self.due.group.push(pid);
         let until = match (&worker.killed, worker.told, worker.stops) {
             (Some(killed), ..) => Some(killed.patience.unwrap_or(now)),

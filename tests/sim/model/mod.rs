@@ -5,6 +5,7 @@
 mod after;
 mod facts;
 mod listeners;
+mod orders;
 mod reload;
 mod says;
 mod state;
@@ -12,12 +13,13 @@ mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fd3::plan::{Readiness, Restart, Rules};
+use fd3::plan::{Readiness, Restart, Rules, Start, Ways};
 use fd3::supervisor::{Status, StopReason};
-use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
+use fd3::units::{Asker, CommandId, Generation, Millis, Pid, SlotId};
 use fd3::{Error, ErrorKind};
 
 use crate::scene::Scene;
+use orders::Orders;
 use reload::{Newcomer, Reload, Why};
 use state::{
     Due, End, Follows, Group, Haste, Killed, Of, Outage, Phase, Slot, Stop, Told, Wait, Worker,
@@ -47,9 +49,12 @@ pub struct Model {
     outage: Option<Outage>,
     /// A reload was asked for and has not begun; who waits for it.
     wanted: Option<Vec<Asker>>,
+    /// The COMMAND that it is to load, and the one that is due to be loaded.
+    wanted_command: Option<CommandId>,
     /// What it is to be started from is being read; who waits for it.
     loading: Option<Vec<Asker>>,
     reload: Option<Reload>,
+    orders: Orders,
     newest: Generation,
     /// The one that took over last.
     serving: Generation,
@@ -80,8 +85,10 @@ impl Model {
             burst: BURST,
             outage: None,
             wanted: None,
+            wanted_command: None,
             loading: None,
             reload: None,
+            orders: Orders::default(),
             newest: Generation(1),
             serving: Generation(1),
             size: scene.workers,
@@ -94,6 +101,10 @@ impl Model {
             last_failure: 0,
             due: Due::default(),
         }
+    }
+
+    pub fn serving(&self) -> Generation {
+        self.serving
     }
 
     pub fn begun(&self) -> bool {
@@ -120,6 +131,36 @@ impl Model {
 
     fn running(&self) -> bool {
         self.begun && self.stop.is_none() && !self.finished
+    }
+
+    fn on_demand(&self) -> bool {
+        self.rules.start == Start::OnDemand
+    }
+
+    /// Whether fd3 wants to know that somebody connects.
+    pub fn awaits_demand(&self) -> bool {
+        let busy = self.replaces_all() && self.arriving() > 0;
+        let free = self.outage.is_none() && self.loading.is_none() && !busy;
+        self.running() && free && self.slots.iter().any(|slot| slot.waits)
+    }
+
+    /// All that wait are filled.
+    fn demanded(&mut self) {
+        if self.awaits_demand() {
+            for slot in (0..self.slots.len() as u32).map(SlotId) {
+                if core::mem::take(&mut self.slot(slot).waits) {
+                    self.slot(slot).vacant = true;
+                    self.turn_of_waiting(slot);
+                }
+            }
+        }
+    }
+
+    /// A slot is to be filled.
+    fn fill(&mut self, slot: SlotId) {
+        let waits = self.on_demand();
+        let place = self.slot(slot);
+        (place.vacant, place.waits) = (!waits, waits);
     }
 
     fn may_spawn(&self) -> bool {
@@ -161,9 +202,10 @@ impl Model {
             None => self.loads[self.slots[slot.0 as usize].generation.0 as usize].drain_timeout,
         };
         let (told, stops, killed, exec_failure, left) = (None, None, None, None, false);
-        let renewal = None;
+        let (watchdog, renewal) = (self.rules.watchdog, None);
         let worker = Worker {
             slot,
+            started: now,
             phase,
             told,
             stops,
@@ -172,6 +214,8 @@ impl Model {
             renewal,
             left,
             newcomer,
+            watchdog,
+            gone: false,
             drain,
         };
         self.workers.insert(pid, worker);
@@ -185,7 +229,7 @@ impl Model {
         if let Phase::Starting { .. } = worker.phase
             && worker.is_untold()
         {
-            let until = self.rules.watchdog.map(|limit| now.plus(limit));
+            let until = worker.watchdog.map(|limit| now.plus(limit));
             worker.phase = Phase::Ready { since: now, until };
             self.proven = true;
             self.due.ready.push(pid);
@@ -207,18 +251,18 @@ impl Model {
                     self.due.ends.push_back(End {
                         slot,
                         of: Of::Exit(pid),
-                        follows: Follows::Nothing,
+                        follows: Follows::InVain,
                     });
                     Why::Exited(pid)
                 }
             };
-            return self.roll_back(now, why);
+            return self.newcomer_failed(now, slot, why);
         }
         let of = Of::Exit(pid);
         if worker.left && self.stop.is_none() {
             self.left(slot);
         }
-        if self.stop.is_some() || worker.left {
+        if self.stop.is_some() || worker.left || worker.gone {
             self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
             return self.make_room(now, slot);
         }
@@ -227,11 +271,11 @@ impl Model {
             (place.newcomer, place.ceded) = (Some(Newcomer::Due), true);
             return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
         }
+        if slot.0 >= self.size {
+            self.slot(slot).rests = true;
+            return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
+        }
         if worker.told.is_some_and(|told| told.wanted) {
-            if slot.0 >= self.size {
-                self.slot(slot).rests = true;
-                return self.due.ends.push_back(End { slot, of, follows: Follows::Nothing });
-            }
             // It could not make room, and now is gone before the slot's former one.
             let follows = self.another(now, slot);
             return self.follow(now, End { slot, of, follows }, OWN_FAILURE);
@@ -241,6 +285,11 @@ impl Model {
         }
         let too_slow = worker.told.is_some() && status.code() == 0;
         let code = if too_slow { TOO_SLOW } else { status.code() };
+        if code == 0 && self.on_demand() && self.rules.restart != Restart::Never {
+            let from = worker.started.plus(self.rules.backoff.min);
+            let follows = Follows::Wait { from: Some(from).filter(|from| *from > now) };
+            return self.follow(now, End { slot, of, follows }, code);
+        }
         let follows = self.after_end(now, slot, code);
         self.follow(now, End { slot, of, follows }, code);
     }
@@ -261,7 +310,7 @@ impl Model {
     /// The slot's worker was told to stop, so that another one can take its place. No slot ever has more
     /// than two: where a former worker still is on its way out, this one stays until that one is gone.
     fn make_room(&mut self, now: Millis, slot: SlotId) {
-        let mut all = self.workers.iter().filter(|(_, worker)| worker.slot == slot);
+        let mut all = self.workers.iter().filter(|(_, worker)| worker.slot == slot && !worker.gone);
         let (Some((&pid, worker)), None) = (all.next(), all.next()) else { return };
         let told = worker.told.is_some_and(|told| told.wanted);
         if !self.running() || worker.left || !told || slot.0 >= self.size {
@@ -290,7 +339,7 @@ impl Model {
         }
         self.spawning = None;
         if self.slot(slot).newcomer == Some(Newcomer::Spawning) {
-            return self.roll_back(now, Why::NotStarted(slot));
+            return self.newcomer_failed(now, slot, Why::NotStarted(slot));
         }
         self.never_was(now, slot, error);
     }
@@ -299,8 +348,9 @@ impl Model {
     fn never_was(&mut self, now: Millis, slot: SlotId, error: &Error) {
         let code = error.exit_status();
         let follows = match error.kind() {
+            _ if self.rules.ways() == Ways::Starter => self.wait(now, slot),
             _ if !self.proven => Follows::GiveUp(StopReason::CannotStart),
-            ErrorKind::Own => self.wait(slot),
+            ErrorKind::Own => self.wait(now, slot),
             ErrorKind::Usage | ErrorKind::NotExecutable | ErrorKind::NotFound => {
                 self.after_end(now, slot, code)
             }
@@ -325,7 +375,7 @@ impl Model {
     /// Another worker for one that was told to stop: whoever is not to blame is not counted.
     fn another(&mut self, now: Millis, id: SlotId) -> Follows {
         if core::mem::take(&mut self.slot(id).blameless) {
-            return self.wait(id);
+            return self.wait(now, id);
         }
         self.again(now, id)
     }
@@ -341,12 +391,21 @@ impl Model {
                 return Follows::GiveUp(StopReason::RespawnLimit(id));
             }
         }
-        self.wait(id)
+        self.wait(now, id)
     }
 
-    fn wait(&mut self, slot: SlotId) -> Follows {
-        let backoff = self.rules.backoff;
+    fn wait(&mut self, now: Millis, slot: SlotId) -> Follows {
+        let (backoff, ways) = (self.rules.backoff, self.rules.ways());
         let slot = self.slot(slot);
+        if ways == Ways::Starter {
+            // The shortest time between two starts; a newcomer that is on its way is another start.
+            let wait = slot.tried.plus(backoff.min).since(now);
+            slot.ceded |= slot.newcomer.is_some();
+            return match slot.newcomer {
+                Some(_) => Follows::Nothing,
+                None => Follows::Restart { least: wait, most: wait },
+            };
+        }
         let doubled = backoff.min.0 << slot.in_a_row.min(20);
         let least = doubled.min(backoff.max.0);
         let most = (least + least / 4).min(backoff.max.0);
@@ -357,8 +416,12 @@ impl Model {
     fn follow(&mut self, now: Millis, end: End, code: u8) {
         self.due.ends.push_back(end);
         match end.follows {
-            Follows::Nothing => {}
+            Follows::Nothing | Follows::InVain => {}
             Follows::Rest => self.slot(end.slot).rests = true,
+            Follows::Wait { from: None } => self.slot(end.slot).waits = true,
+            Follows::Wait { from } => {
+                self.slot(end.slot).wait = Some(Wait { began: now, until: from });
+            }
             Follows::Restart { .. } => {
                 self.slot(end.slot).wait = Some(Wait { began: now, until: None });
             }

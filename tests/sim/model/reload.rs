@@ -1,20 +1,22 @@
 //! Reloads, reckoned from DESIGN: who is to come, who takes over when, and what a failure undoes.
 
-use fd3::plan::{Rules, Surge};
+use fd3::plan::{Rules, Surge, Ways};
 use fd3::supervisor::{Failure, Outcome};
 use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
 
-use super::{Model, Phase, Slot, Worker};
+use super::{Model, Phase, Worker};
 
 /// The reload that runs.
 pub(super) struct Reload {
     pub(super) generation: Generation,
-    /// Of this slot alone, because of its worker's age.
-    renewal: Option<SlotId>,
-    askers: Vec<Asker>,
-    rules: Rules,
+    /// Of this slot alone, because of its worker's age, or of an order.
+    pub(super) renewal: Option<SlotId>,
+    pub(super) askers: Vec<Asker>,
+    pub(super) rules: Rules,
     /// Slots that had no turn yet, the next one last.
-    todo: Vec<SlotId>,
+    pub(super) todo: Vec<SlotId>,
+    /// One of its workers has taken over.
+    pub(super) proven: bool,
 }
 
 /// What a slot's newcomer is about.
@@ -26,6 +28,8 @@ pub(super) enum Newcomer {
     Due,
     Spawning,
     Lives(Pid),
+    /// Another one is tried then.
+    Waits(Millis),
 }
 
 /// What a reload must be said to have come to.
@@ -35,6 +39,7 @@ pub(super) enum Came {
     Refused,
     RolledBack(Why),
     Stopped,
+    Scaled(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,29 +65,36 @@ impl Came {
             Outcome::Done { .. } => *self == Came::Done,
             Outcome::Refused { .. } => *self == Came::Refused,
             Outcome::Stopped => *self == Came::Stopped,
-            Outcome::RolledBack { why, .. } => {
-                let why = match why {
-                    Failure::NotStarted { slot, .. } => Why::NotStarted(*slot),
-                    Failure::Exited { pid, .. } => Why::Exited(*pid),
-                    Failure::NotReady { pid, .. } => Why::NotReady(*pid),
-                    Failure::Hung { pid, .. } => Why::Hung(*pid),
-                    Failure::Stops { pid, .. } => Why::Stops(*pid),
-                    Failure::NotStopped { pid, .. } => Why::NotStopped(*pid),
-                    Failure::Listener => Why::Listener,
-                };
-                *self == Came::RolledBack(why)
-            }
+            Outcome::Scaled { workers } => *self == Came::Scaled(*workers),
+            Outcome::RolledBack { why, .. } => *self == Came::RolledBack(Why::of(why)),
+        }
+    }
+}
+
+impl Why {
+    pub(super) fn of(why: &Failure) -> Why {
+        match why {
+            Failure::NotStarted { slot, .. } => Why::NotStarted(*slot),
+            Failure::Exited { pid, .. } => Why::Exited(*pid),
+            Failure::NotReady { pid, .. } => Why::NotReady(*pid),
+            Failure::Hung { pid, .. } => Why::Hung(*pid),
+            Failure::Stops { pid, .. } => Why::Stops(*pid),
+            Failure::NotStopped { pid, .. } => Why::NotStopped(*pid),
+            Failure::Listener => Why::Listener,
         }
     }
 }
 
 impl Model {
     pub fn reloading(&self) -> bool {
-        let reload = self.reload.as_ref();
-        reload.is_some_and(|reload| reload.renewal.is_none()) || self.wanted.is_some()
+        self.replaces_all() || self.wanted.is_some()
     }
 
-    /// Its worker is being replaced because of its age.
+    pub(super) fn replaces_all(&self) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.renewal.is_none())
+    }
+
+    /// Its worker alone is being replaced.
     pub fn renews(&self, slot: SlotId) -> bool {
         self.reload.as_ref().is_some_and(|reload| reload.renewal == Some(slot))
     }
@@ -99,48 +111,12 @@ impl Model {
         }
     }
 
-    fn leaving(&self) -> usize {
+    pub(super) fn leaving(&self) -> usize {
         self.workers.values().filter(|worker| worker.left).count()
     }
 
-    fn arriving(&self) -> usize {
+    pub(super) fn arriving(&self) -> usize {
         self.slots.iter().filter(|slot| slot.newcomer.is_some()).count()
-    }
-
-    /// Slots come and go at the end of the row, and not while a reload runs.
-    pub(super) fn scale(&mut self, now: Millis) {
-        let free = self.reload.is_none() && self.loading.is_none() && self.spawning.is_none();
-        if !self.running() || !free || self.size == self.target {
-            return;
-        }
-        self.due.scaled = true;
-        let (before, after) = (self.size, self.target);
-        self.size = after;
-        for slot in (before..after).map(SlotId) {
-            if self.slots.len() == slot.0 as usize {
-                self.slots.push(Slot { rests: true, ..Slot::new() });
-            }
-            let (serving, place) = (self.serving, self.slot(slot));
-            (place.generation, place.blameless) = (serving, true);
-            place.vacant |= core::mem::take(&mut place.rests);
-        }
-        for slot in (after..before).map(SlotId) {
-            let alone = self.workers.values().all(|worker| worker.slot != slot || !worker.left);
-            match self.holder(slot) {
-                Some(pid) => {
-                    self.drain(now, pid);
-                    if alone {
-                        self.slot(slot).rests = true;
-                        self.leaves(pid);
-                    }
-                }
-                None => {
-                    let place = self.slot(slot);
-                    (place.vacant, place.wait, place.rests) = (false, None, true);
-                    place.ceded = false;
-                }
-            }
-        }
     }
 
     /// After everything else that an event brings.
@@ -164,7 +140,7 @@ impl Model {
         let all = (0..self.size).map(SlotId);
         let todo = all.rev().filter(|slot| !self.slots[slot.0 as usize].rests).collect();
         let (generation, renewal, rules) = (self.newest, None, rules.clone());
-        self.reload = Some(Reload { generation, renewal, askers, rules, todo });
+        self.reload = Some(Reload { generation, renewal, askers, rules, todo, proven: false });
         self.due.reloading = true;
         self.go_on(now);
     }
@@ -177,34 +153,17 @@ impl Model {
 
     fn ended(&mut self, now: Millis, reload: Reload, came: Came) {
         let Some(slot) = reload.renewal else { return self.came(reload.askers, came) };
-        let failed = matches!(came, Came::RolledBack(_));
+        // One that was replaced by order keeps its time.
+        let failed = matches!(came, Came::RolledBack(_)) && reload.askers.is_empty();
         let holder = self.holder(slot).filter(|_| failed);
-        let age = self.rules.max_age.unwrap_or_default();
-        let again = holder.map(|_| Millis(age.0 / 10).max(Millis(1_000)));
+        let age = self.rules.max_age.filter(|_| holder.is_some());
+        let again = age.map(|age| Millis(age.0 / 10).max(Millis(1_000)));
         if let Some(worker) = holder.and_then(|pid| self.workers.get_mut(&pid)) {
             worker.renewal = again.map(|again| now.plus(again));
         }
-        self.due.renewed = Some((slot, came, again));
-    }
-
-    /// The oldest one that still holds its seat, when nothing else is being replaced.
-    pub(super) fn renew(&mut self, now: Millis) {
-        let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
-        let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
-        if !self.running() || !idle || !free {
-            return;
-        }
-        while let Some(pid) = self.old.pop_front() {
-            let worker = self.workers.get(&pid);
-            let holds = |worker: &&Worker| worker.is_untold() && !worker.left && !worker.newcomer;
-            let Some(slot) = worker.filter(holds).map(|worker| worker.slot) else { continue };
-            let generation = self.slot(slot).generation;
-            let rules = self.loads[generation.0 as usize].clone();
-            let (renewal, askers, todo) = (Some(slot), Vec::new(), vec![slot]);
-            self.reload = Some(Reload { generation, renewal, askers, rules, todo });
-            self.due.renewing = Some(slot);
-            return self.go_on(now);
-        }
+        self.due.answers.extend(reload.askers.into_iter().map(|asker| (asker, came.clone())));
+        self.old.retain(|old| Some(*old) != holder);
+        self.due.renewed.push((slot, came, again));
     }
 
     fn came(&mut self, askers: Vec<Asker>, came: Came) {
@@ -232,6 +191,9 @@ impl Model {
                     let Some(reload) = self.reload.take() else { return };
                     if reload.renewal.is_none() {
                         self.serving = self.newest;
+                        for slot in self.slots.iter_mut().filter(|slot| slot.waits) {
+                            slot.serves(reload.generation);
+                        }
                     }
                     self.ended(now, reload, Came::Done);
                     return self.forget();
@@ -241,17 +203,29 @@ impl Model {
         }
     }
 
+    /// Somebody connects while a reload goes slot by slot: what it loaded serves, once it has proved itself.
+    pub(super) fn turn_of_waiting(&mut self, slot: SlotId) {
+        let Some(reload) = self.reload.as_mut().filter(|reload| reload.proven) else { return };
+        reload.todo.retain(|todo| *todo != slot);
+        let generation = reload.generation;
+        self.slot(slot).serves(generation);
+    }
+
     /// `first`: its holder has to go first.
     fn turn(&mut self, now: Millis, slot: SlotId, first: bool) {
-        if self.slot(slot).rests {
+        if self.slot(slot).rests || self.slot(slot).waits {
             return;
         }
         let holder = self.holder(slot);
+        let starter = self.rules.ways() == Ways::Starter;
         let (place, newcomer) = (
             self.slot(slot),
             if first && holder.is_some() { Newcomer::Awaited } else { Newcomer::Due },
         );
         place.newcomer = Some(newcomer);
+        if starter && holder.is_none() {
+            (place.ceded, place.vacant, place.wait) = (true, false, None);
+        }
         if first {
             place.ceded = holder.is_none();
             place.vacant = false;
@@ -266,15 +240,17 @@ impl Model {
         }
     }
 
-    fn drain(&mut self, now: Millis, pid: Pid) {
+    pub(super) fn drain(&mut self, now: Millis, pid: Pid) {
         let limit = self.workers.get(&pid).and_then(|worker| worker.drain);
         self.tell(now, pid, limit.map(|limit| now.plus(limit)), true);
     }
 
     pub(super) fn holder(&self, slot: SlotId) -> Option<Pid> {
         let mut all = self.workers.iter();
-        all.find(|(_, worker)| worker.slot == slot && !worker.left && !worker.newcomer)
-            .map(|(pid, _)| *pid)
+        all.find(|(_, worker)| {
+            worker.slot == slot && !worker.left && !worker.newcomer && !worker.gone
+        })
+        .map(|(pid, _)| *pid)
     }
 
     /// When each newcomer takes over, as far as it is known.
@@ -324,27 +300,39 @@ impl Model {
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.newcomer = false;
         }
-        let newest = self.newest;
-        let generation = self.reload.as_ref().map_or(newest, |reload| reload.generation);
+        let Some(reload) = &mut self.reload else { return };
+        reload.proven = true;
+        let generation = reload.generation;
         let place = self.slot(slot);
         let rested = place.rests;
         (place.vacant, place.wait, place.rests, place.ceded) = (false, None, false, false);
+        place.waits = false;
         place.blameless = false;
-        if place.generation != generation {
-            (place.in_a_row, place.generation) = (0, generation);
-            place.restarts.clear();
-        }
+        place.serves(generation);
         if rested {
             self.last_failure = 0;
         }
         if let Some(former) = former {
             self.drain(now, former);
-            self.leaves(former);
+            match self.rules.ways() {
+                Ways::Own => self.leaves(former),
+                Ways::Starter => self.goes(former),
+            }
+        }
+    }
+
+    /// Nobody waits for it.
+    fn goes(&mut self, pid: Pid) {
+        if let Some(worker) = self.workers.get_mut(&pid) {
+            worker.gone = true;
+            if worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none()) {
+                self.abandon(pid);
+            }
         }
     }
 
     /// Somebody who was told to stop has no seat any more; one that outlived SIGKILL is abandoned.
-    fn leaves(&mut self, pid: Pid) {
+    pub(super) fn leaves(&mut self, pid: Pid) {
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.left = true;
             if worker.killed.as_ref().is_some_and(|killed| killed.patience.is_none()) {
@@ -358,6 +346,51 @@ impl Model {
         let place = self.slot(slot);
         if place.newcomer.is_none() {
             place.vacant |= core::mem::take(&mut place.ceded);
+        }
+    }
+
+    /// Server::Starter tries another one, so long after it tried this one.
+    pub(super) fn newcomer_failed(&mut self, now: Millis, slot: SlotId, why: Why) {
+        let Some(reload) = self.reload.as_ref().filter(|_| self.rules.ways() == Ways::Starter)
+        else {
+            return self.roll_back(now, why);
+        };
+        let limit = reload.rules.stop_timeout.map(|limit| now.plus(limit));
+        let again = self.slot(slot).tried.plus(self.rules.backoff.min).max(now);
+        if let Some(Newcomer::Lives(pid)) = self.slot(slot).newcomer.replace(Newcomer::Waits(again))
+            && let Some(worker) = self.workers.get_mut(&pid)
+        {
+            (worker.newcomer, worker.gone) = (false, true);
+            self.tell_only(pid, limit, true);
+        }
+        self.due.again.push((slot, why, again.since(now)));
+    }
+
+    /// Everybody is replaced because somebody is old, in Server::Starter's ways.
+    pub(super) fn age_tells(&mut self, now: Millis) {
+        let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
+        if self.rules.ways() == Ways::Own || !idle || !self.running() {
+            return;
+        }
+        let leaves = self.workers.values().any(|worker| !worker.is_untold());
+        while let Some(pid) = self.old.front().copied() {
+            let worker = self.workers.get_mut(&pid);
+            let holds =
+                |worker: &&mut Worker| worker.is_untold() && !worker.newcomer && !worker.gone;
+            match worker {
+                Some(worker) if holds(&worker) => {
+                    if worker.renewal.is_some() && leaves {
+                        return;
+                    }
+                    worker.renewal = self.rules.max_age.map(|age| now.plus(age));
+                    self.old.pop_front();
+                    self.due.too_old = Some(pid);
+                    return self.reload_asked(None);
+                }
+                Some(worker) => worker.renewal = None,
+                None => {}
+            }
+            self.old.pop_front();
         }
     }
 
@@ -387,7 +420,9 @@ impl Model {
             self.ended(Millis(0), reload, Came::Stopped);
         }
         let waiting = self.wanted.take().unwrap_or_default();
+        self.wanted_command = None;
         self.due.answers.extend(waiting.into_iter().map(|asker| (asker, Came::Stopped)));
+        self.orders_stopped();
         for slot in &mut self.slots {
             (slot.newcomer, slot.ceded) = (None, false);
         }
@@ -400,7 +435,8 @@ impl Model {
             generation == serving
                 || slots.iter().any(|slot| !slot.rests && slot.generation == generation)
         };
-        let (kept, unused) = self.kept.iter().partition(|generation| uses(**generation));
-        (self.kept, self.due.forget) = (kept, unused);
+        let (kept, unused): (Vec<_>, Vec<_>) = self.kept.iter().partition(|kept| uses(**kept));
+        self.kept = kept;
+        self.due.forget.extend(unused);
     }
 }

@@ -12,7 +12,8 @@ impl Model {
             return;
         };
         if worker.newcomer {
-            return self.roll_back(now, Why::Stops(pid));
+            let slot = worker.slot;
+            return self.newcomer_failed(now, slot, Why::Stops(pid));
         }
         self.served(now, pid);
         if let Some(worker) = self.workers.get_mut(&pid) {
@@ -37,10 +38,20 @@ impl Model {
 
     pub(super) fn well(&mut self, now: Millis, pid: Pid) {
         let Some(worker) = self.workers.get_mut(&pid) else { return };
-        if let (Phase::Ready { until, .. }, Some(limit)) = (&mut worker.phase, self.rules.watchdog)
+        if let (Phase::Ready { until, .. }, Some(limit)) = (&mut worker.phase, worker.watchdog)
             && worker.told.is_none()
         {
             *until = Some(now.plus(limit));
+        }
+    }
+
+    pub(super) fn watchdog_set(&mut self, now: Millis, pid: Pid, limit: Option<Millis>) {
+        let Some(worker) = self.workers.get_mut(&pid) else { return };
+        worker.watchdog = limit;
+        if let Phase::Ready { until, .. } = &mut worker.phase
+            && worker.told.is_none()
+        {
+            *until = limit.map(|limit| now.plus(limit));
         }
     }
 
@@ -48,9 +59,10 @@ impl Model {
         let Some(worker) = self.workers.get(&pid).filter(|worker| worker.is_untold()) else {
             return;
         };
+        let slot = worker.slot;
         self.due.say_hung.push(pid);
         if worker.newcomer {
-            return self.roll_back(now, Why::Hung(pid));
+            return self.newcomer_failed(now, slot, Why::Hung(pid));
         }
         self.served(now, pid);
         let until = Some(now.plus(self.rules.stop_timeout.unwrap_or(Millis(8_000))));

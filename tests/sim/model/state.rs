@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 
 use fd3::Error;
+use fd3::plan::Ways;
 use fd3::supervisor::StopReason;
 use fd3::units::{Asker, Generation, Millis, Pid, Signal, SlotId};
 
-use super::reload::{Came, Newcomer};
+use super::reload::{Came, Newcomer, Why};
 
 pub(super) struct Worker {
     pub(super) slot: SlotId,
+    pub(super) started: Millis,
     pub(super) phase: Phase,
     /// It was told to stop: killed at `until`.
     pub(super) told: Option<Told>,
@@ -21,8 +23,12 @@ pub(super) struct Worker {
     pub(super) renewal: Option<Millis>,
     /// Its slot was given to another one, or it came in vain.
     pub(super) left: bool,
+    /// The same, and nobody waits for its end.
+    pub(super) gone: bool,
     /// It has not taken over yet.
     pub(super) newcomer: bool,
+    /// How often it must say that it is well.
+    pub(super) watchdog: Option<Millis>,
     /// How long it may take to finish when it is replaced.
     pub(super) drain: Option<Millis>,
 }
@@ -39,6 +45,11 @@ pub(super) enum Phase {
 }
 
 impl Worker {
+    /// When its age will have it replaced. To Server::Starter one that is told has none.
+    pub(super) fn age(&self, ways: Ways) -> Option<Millis> {
+        self.renewal.filter(|_| ways == Ways::Own || self.is_untold())
+    }
+
     /// Nobody told it to stop, and it did not say that it does.
     pub(super) fn is_untold(&self) -> bool {
         self.told.is_none() && self.stops.is_none() && self.killed.is_none()
@@ -71,6 +82,8 @@ pub(super) struct Killed {
 pub(super) struct Slot {
     /// A worker must be started.
     pub(super) vacant: bool,
+    /// One must be started when somebody connects.
+    pub(super) waits: bool,
     /// One must be started at the end of this wait.
     pub(super) wait: Option<Wait>,
     /// The policy, or a stop, lets it rest for good.
@@ -82,6 +95,8 @@ pub(super) struct Slot {
     pub(super) ceded: bool,
     /// The end that its worker was asked for is not counted.
     pub(super) blameless: bool,
+    /// When a worker was asked for last.
+    pub(super) tried: Millis,
     pub(super) in_a_row: u32,
     pub(super) restarts: VecDeque<Millis>,
 }
@@ -97,12 +112,16 @@ pub(super) struct Stop {
     /// When it got so.
     pub(super) since: Millis,
     pub(super) status: u8,
+    /// What it tells all, if not their own stop signal.
+    pub(super) by: Option<Signal>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Haste {
     Patient,
     GaveUp,
+    /// By an order that is no signal.
+    Named,
     Limited,
     Now,
 }
@@ -129,13 +148,17 @@ pub(super) struct Due {
     pub(super) waits: Option<usize>,
     pub(super) scaled: bool,
     pub(super) came: Option<Came>,
-    pub(super) renewing: Option<SlotId>,
-    pub(super) renewed: Option<(SlotId, Came, Option<Millis>)>,
+    /// Another newcomer is tried.
+    pub(super) again: Vec<(SlotId, Why, Millis)>,
+    pub(super) too_old: Option<Pid>,
+    pub(super) renewing: Vec<SlotId>,
+    pub(super) renewed: Vec<(SlotId, Came, Option<Millis>)>,
     pub(super) answers: Vec<(Asker, Came)>,
     pub(super) forget: Vec<Generation>,
     /// In the order in which they are to be told.
     pub(super) ends: VecDeque<End>,
     pub(super) close: bool,
+    pub(super) time_passed: bool,
 }
 
 /// Why a slot needs another worker, and what comes of that.
@@ -159,21 +182,40 @@ pub(super) enum Of {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Follows {
     Nothing,
+    /// What follows is the reload's affair.
+    InVain,
     Rest,
-    Restart { least: Millis, most: Millis },
+    /// The slot waits for somebody who connects, at once or from this time on.
+    Wait {
+        from: Option<Millis>,
+    },
+    Restart {
+        least: Millis,
+        most: Millis,
+    },
     GiveUp(StopReason),
 }
 
 impl Slot {
+    /// Its next worker is of this generation; the failures of another one are forgotten.
+    pub(super) fn serves(&mut self, generation: Generation) {
+        if self.generation != generation {
+            (self.generation, self.in_a_row) = (generation, 0);
+            self.restarts.clear();
+        }
+    }
+
     pub(super) fn new() -> Slot {
         Slot {
             vacant: false,
+            waits: false,
             wait: None,
             rests: false,
             generation: Generation(1),
             newcomer: None,
             ceded: false,
             blameless: false,
+            tried: Millis(0),
             in_a_row: 0,
             restarts: VecDeque::new(),
         }

@@ -1,6 +1,6 @@
 //! Stops, replacements, and what falls due.
 
-use fd3::plan::{Reaction, Readiness};
+use fd3::plan::{Reaction, Readiness, Ways};
 use fd3::units::{Millis, Pid, Signal, SlotId};
 
 use super::reload::{Newcomer, Why};
@@ -9,9 +9,10 @@ use super::{Haste, KILL_PATIENCE, Killed, Model, Phase, Stop, Told};
 impl Model {
     pub(super) fn ordered(&mut self, now: Millis, signal: Signal) {
         match self.rules.reactions.to(signal) {
-            Reaction::Stop => self.ordered_stop(now, Haste::Limited),
-            Reaction::Drain => self.ordered_stop(now, Haste::Patient),
-            Reaction::StopNow => self.ordered_stop(now, Haste::Now),
+            Reaction::Stop => self.ordered_stop(now, Haste::Limited, None),
+            Reaction::Drain => self.ordered_stop(now, Haste::Patient, None),
+            Reaction::StopNow => self.ordered_stop(now, Haste::Now, None),
+            Reaction::StopBy(by) => self.ordered_stop(now, Haste::Patient, Some(by)),
             Reaction::Forward(signal) => {
                 self.due.forward = self.workers.keys().map(|pid| (*pid, signal)).collect();
             }
@@ -23,11 +24,13 @@ impl Model {
         }
     }
 
-    fn ordered_stop(&mut self, now: Millis, asked: Haste) {
+    pub(super) fn ordered_stop(&mut self, now: Millis, asked: Haste, by: Option<Signal>) {
         if self.finished {
             return;
         }
-        let Some(stop) = &mut self.stop else { return self.begin_stop(now, asked, 0) };
+        let Some(stop) = &mut self.stop else {
+            return self.begin_stop_by(now, asked, 0, by);
+        };
         let twice = stop.haste == Haste::Limited
             && asked == Haste::Limited
             && now >= stop.since.plus(Millis(100));
@@ -40,12 +43,17 @@ impl Model {
     }
 
     pub(super) fn begin_stop(&mut self, now: Millis, haste: Haste, status: u8) {
-        self.stop = Some(Stop { haste, since: now, status });
+        self.begin_stop_by(now, haste, status, None);
+    }
+
+    fn begin_stop_by(&mut self, now: Millis, haste: Haste, status: u8, by: Option<Signal>) {
+        self.stop = Some(Stop { haste, since: now, status, by });
         self.due.close = true;
         self.outage = None;
         self.reload_stopped();
         for slot in &mut self.slots {
             slot.vacant = false;
+            slot.waits = false;
             slot.wait = None;
             slot.rests = true;
         }
@@ -55,7 +63,9 @@ impl Model {
     fn hasten(&mut self, now: Millis, haste: Haste) {
         let limit = match haste {
             Haste::Patient => None,
-            Haste::GaveUp | Haste::Limited => self.rules.stop_timeout.map(|t| now.plus(t)),
+            Haste::GaveUp | Haste::Named | Haste::Limited => {
+                self.rules.stop_timeout.map(|t| now.plus(t))
+            }
             Haste::Now => Some(now),
         };
         self.groups_hasten(limit);
@@ -86,7 +96,13 @@ impl Model {
             return;
         }
         let until = match worker.told {
-            Some(told) => [told.until, until].into_iter().flatten().min(),
+            Some(told) => {
+                // Once more, by another signal.
+                if self.stop.is_some_and(|stop| stop.by.is_some()) {
+                    self.due.tell.push(pid);
+                }
+                [told.until, until].into_iter().flatten().min()
+            }
             None => {
                 self.due.tell.push(pid);
                 [worker.stops.flatten(), until].into_iter().flatten().min()
@@ -114,7 +130,7 @@ impl Model {
         let mut seated: Vec<(SlotId, Pid)> = self
             .workers
             .iter()
-            .filter(|(_, worker)| !worker.left)
+            .filter(|(_, worker)| !worker.left && !worker.gone)
             .map(|(pid, worker)| (worker.slot, *pid))
             .collect();
         seated.sort_unstable();
@@ -136,23 +152,56 @@ impl Model {
                     self.start_is_due(now, pid);
                     self.end_is_due(now, pid);
                 }
-                (_, Some((_, slot))) => self.takeover_due(now, slot),
+                (_, Some((at, slot))) => {
+                    self.waits_over(at);
+                    self.takeover_due(now, slot);
+                }
                 (_, None) => break,
             }
         }
+        self.waits_over(now);
+        let ways = self.rules.ways();
         let workers = self.workers.iter_mut();
         let mut aged: Vec<(Millis, Pid)> = workers
-            .filter(|(_, worker)| worker.renewal.is_some_and(|at| at <= now))
+            .filter(|(_, worker)| worker.age(ways).is_some_and(|at| at <= now))
             .filter_map(|(pid, worker)| Some((worker.renewal.take()?, *pid)))
             .collect();
         aged.sort_unstable();
-        self.old.extend(aged.into_iter().map(|(_, pid)| pid));
-        self.groups_due(now);
+        for (_, pid) in aged {
+            self.aged(now, pid);
+        }
         for slot in &mut self.slots {
-            if slot.wait.as_ref().is_some_and(|wait| wait.until.is_some_and(|at| at <= now)) {
-                slot.wait = None;
-                slot.vacant = true;
+            if matches!(slot.newcomer, Some(Newcomer::Waits(until)) if until <= now) {
+                slot.newcomer = Some(Newcomer::Due);
             }
+        }
+        self.groups_due(now);
+    }
+
+    /// Slots whose wait has ended by then. Before a takeover of the same time, after which others have their turn.
+    fn waits_over(&mut self, by: Millis) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.wait.as_ref().is_some_and(|wait| wait.until.is_some_and(|at| at <= by)) {
+                slot.wait = None;
+                self.fill(SlotId(index as u32));
+            }
+        }
+    }
+
+    /// In Server::Starter's ways it waits once more, for former ones to go.
+    fn aged(&mut self, now: Millis, pid: Pid) {
+        if self.old.contains(&pid) {
+            return;
+        }
+        self.old.push_back(pid);
+        let (ways, age) = (self.rules.ways(), self.rules.max_age.unwrap_or_default());
+        if let Some(worker) = self.workers.get_mut(&pid)
+            && let Phase::Ready { since, .. } = worker.phase
+            && worker.is_untold()
+            && ways == Ways::Starter
+        {
+            worker.renewal = Some(since.plus(age).plus(age)).filter(|at| *at > now);
         }
     }
 
@@ -177,7 +226,8 @@ impl Model {
             Readiness::Alive(_) => self.ready(now, pid),
             Readiness::Notify(_) | Readiness::Signal(_) => {
                 if worker.newcomer {
-                    return self.roll_back(now, Why::NotReady(pid));
+                    let slot = worker.slot;
+                    return self.newcomer_failed(now, slot, Why::NotReady(pid));
                 }
                 let limit = self.rules.stop_timeout.map(|limit| now.plus(limit));
                 self.tell(now, pid, limit, false);
@@ -191,7 +241,7 @@ impl Model {
             if killed.patience.is_some_and(|patience| patience <= now) {
                 killed.patience = None;
                 let (slot, left) = (worker.slot, worker.left);
-                if left || self.stop.is_some() {
+                if left || worker.gone || self.stop.is_some() {
                     self.abandon(pid);
                     if left && self.stop.is_none() {
                         self.left(slot);
