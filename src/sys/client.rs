@@ -21,8 +21,8 @@ pub fn connect(name: &Name, deadline: u64) -> Result<OwnedFd, Errno> {
     }
     loop {
         if !is_inet {
-            // A full queue can be waited for in the call alone.
-            let left = Duration::from_millis(left(deadline)?);
+            // A full queue can be waited for in the call alone. No time at all would be no limit.
+            let left = Duration::from_millis(left(deadline).max(1));
             set_socket_timeout(&fd, Timeout::Send, Some(left))?;
         }
         match rustix::net::connect(&fd, &address) {
@@ -52,12 +52,14 @@ pub fn receive(fd: &OwnedFd, room: &mut [u8], deadline: u64) -> Result<usize, Er
     }
 }
 
+/// What is there by then is there, however late we come to look.
 fn wait(fd: &OwnedFd, what: PollFlags, deadline: u64) -> Result<(), Errno> {
     loop {
-        let left = left(deadline)?;
+        let left = left(deadline);
         let time =
             Timespec { tv_sec: (left / 1_000) as _, tv_nsec: (left % 1_000 * 1_000_000) as _ };
         match poll(&mut [PollFd::new(fd, what)], Some(&time)) {
+            Ok(0) if left == 0 => return Err(Errno(libc::ETIMEDOUT)),
             Ok(0) | Err(Code::INTR) => {}
             Ok(_) => return Ok(()),
             Err(errno) => return Err(errno.into()),
@@ -65,10 +67,6 @@ fn wait(fd: &OwnedFd, what: PollFlags, deadline: u64) -> Result<(), Errno> {
     }
 }
 
-/// More than nothing.
-fn left(deadline: u64) -> Result<u64, Errno> {
-    match deadline.saturating_sub(monotonic_ms()) {
-        0 => Err(Errno(libc::ETIMEDOUT)),
-        left => Ok(left),
-    }
+fn left(deadline: u64) -> u64 {
+    deadline.saturating_sub(monotonic_ms())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::harness::{Fd3, Folder, PATIENCE, http_server, output, run, stderr_of};
 use crate::refused::refused;
+use crate::servers::ReservedPort;
 use crate::world::skip;
 
 /// Longer than anything that is well takes.
@@ -31,7 +32,9 @@ fn serving(listen: &str) -> Fd3 {
 
 #[test]
 fn a_server_that_answers_is_well() {
-    let mut fd3 = serving("127.0.0.1:0");
+    // Nobody else gets it when the server has gone.
+    let reserved = ReservedPort::new();
+    let mut fd3 = serving(&reserved.listen());
     let port = fd3.port();
     for target in [
         format!("http://127.0.0.1:{port}"),
@@ -83,8 +86,10 @@ fn unix_sockets_are_asked_as_well() {
 fn ipv6_is_asked_and_localhost_is_either() {
     let Ok(taken) = TcpListener::bind("[::1]:0") else { return skip("there is no IPv6") };
     drop(taken);
-    let fd3 = serving("[::1]:0");
-    let port = fd3.port();
+    // At its number nobody listens at the other address.
+    let reserved = ReservedPort::new();
+    let port = reserved.number;
+    let _fd3 = serving(&format!("[::1]:{port}"));
     well(&[&format!("http://[::1]:{port}/")]);
     well(&[&format!("[::1]:{port}")]);
     well(&[&format!("http://localhost:{port}/")]);

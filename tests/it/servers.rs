@@ -278,13 +278,13 @@ fn processes(wanted: impl Fn(&Process) -> bool) -> Vec<i32> {
 
 /// A port for a server whose configuration must name it: bound, so that nobody else is given it, and
 /// not listened to, so that fd3 may bind it as well.
-struct ReservedPort {
-    number: u16,
+pub(crate) struct ReservedPort {
+    pub(crate) number: u16,
     _socket: rustix::fd::OwnedFd,
 }
 
 impl ReservedPort {
-    fn new() -> ReservedPort {
+    pub(crate) fn new() -> ReservedPort {
         use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).expect("it is open");
@@ -296,7 +296,7 @@ impl ReservedPort {
         ReservedPort { number: bound.port(), _socket: socket }
     }
 
-    fn listen(&self) -> String {
+    pub(crate) fn listen(&self) -> String {
         format!("127.0.0.1:{}", self.number)
     }
 }
