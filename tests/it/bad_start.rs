@@ -8,9 +8,10 @@ use std::process::Command;
 
 use crate::harness::{
     FD3, Fd3, Folder, children, code, command, exists, field, kill, run, stderr_of, until,
+    write_program,
 };
 use crate::refused::{refused, refused_by};
-use crate::world::{as_nobody, can_strace, entries, python, shell, skip};
+use crate::world::{as_nobody, can_strace, entries, python, shell, skip, stale_socket};
 
 #[test]
 fn a_listener_that_cannot_be_bound_takes_the_others_with_it() {
@@ -75,9 +76,7 @@ fn who_may_not_use_a_port_is_told() {
 fn a_stale_socket_is_replaced_and_gone_at_the_end() {
     let folder = Folder::new();
     let path = folder.path("stale");
-    drop(UnixListener::bind(&path).expect("the folder is ours"));
-    // What another test is just starting may hold it until it is executed.
-    until("nobody is behind it", || UnixStream::connect(&path).is_err());
+    stale_socket(&path);
     let mut fd3 = run(&["-l", &format!("unix:{path}"), "--", "sleep", "1000"]);
     fd3.line("worker started");
     UnixStream::connect(&path).expect("somebody is behind it");
@@ -152,7 +151,7 @@ fn a_command_that_cannot_run_is_told_once_however_many_workers() {
     let folder = Folder::new();
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0".to_vec();
     elf.resize(4096, 0);
-    std::fs::write(folder.file("arm", "", 0o755), elf).expect("the folder is ours");
+    write_program(&folder.file("arm", "", 0o755), &elf);
     folder.file("plain", "hello", 0o644);
     folder.file("pla in", "hello", 0o644);
     folder.file("no-shebang", "echo hello\n", 0o755);

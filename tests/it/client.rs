@@ -24,7 +24,7 @@ pub struct Connection {
     /// A part of an answer came.
     pub is_begun: bool,
     sent: Instant,
-    /// The time between its two latest requests.
+    /// The time between its two latest requests, or before its first.
     pub paused: Duration,
 }
 
@@ -34,10 +34,12 @@ impl Connection {
     }
 
     pub fn to(address: &str, port: u16) -> Result<Connection> {
+        // As the server sees it: it may have taken the connection before we have a turn again.
+        let sent = now();
         let stream = TcpStream::connect((address, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let (stream, sent, paused) = (BufReader::new(stream), now(), Duration::ZERO);
+        let (stream, paused) = (BufReader::new(stream), Duration::ZERO);
         Ok(Connection { stream, pid: None, is_last: false, is_begun: false, sent, paused })
     }
 

@@ -16,7 +16,7 @@ use crate::harness::{
     stderr_of, until,
 };
 use crate::refused::refused;
-use crate::world::{as_nobody, can_unshare, entries, is_root, python};
+use crate::world::{as_nobody, can_unshare, entries, is_root, python, stale_socket};
 
 fn start(words: &[&str]) -> Fd3 {
     let fd3 = run(&[&["--ready", "0ms"], words, &["--", "sleep", "1000"]].concat());
@@ -261,7 +261,7 @@ fn a_path_has_a_mode_and_is_gone_at_the_end() {
     let path = folder.path("control");
     let mode = || std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
     // A stale one is replaced.
-    drop(UnixListener::bind(&path).expect("the folder is ours"));
+    stale_socket(&path);
     for (option, expected) in [("", 0o600), (",mode=0622", 0o622), (",mode=0", 0)] {
         let mut fd3 = start(&["--control", &format!("unix:{path}{option}")]);
         assert_eq!(mode(), expected);

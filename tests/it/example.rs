@@ -41,6 +41,14 @@ fn the_example_serves_unix_and_tcp_listeners_side_by_side() {
     assert!(answer.ends_with(&format!("\r\n\r\n{pid}\n")), "{answer}");
     // Under way when the stop comes: it is answered, and the connection is then closed.
     let mut slow = UnixStream::connect(&path).expect("it listens");
+    slow.set_read_timeout(Some(PATIENCE)).expect("it takes a time limit");
+    // One that waits for somebody to take it has no more than a place in a queue.
+    slow.write_all(KEPT.as_bytes()).expect("it reads");
+    let (mut first, mut byte) = (Vec::new(), [0]);
+    while !first.ends_with(format!("\r\n\r\n{pid}\n").as_bytes()) {
+        slow.read_exact(&mut byte).expect("it answers");
+        first.extend(byte);
+    }
     slow.write_all(b"GET /slow?ms=200 HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
     assert_eq!(fd3.stop(), 0);
     let mut answer = String::new();

@@ -6,7 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 
 use crate::harness::{Fd3, Folder, IS_STATIC, PATIENCE, command, field, kill, run, until};
-use crate::world::{entries, python, skip};
+use crate::world::{entries, python, skip, stale_socket};
 
 /// The first worker does argv[1], once; every one serves its PID to whoever connects.
 const WORKER: &str = "
@@ -321,11 +321,11 @@ fn an_error_queue_that_nobody_reads_wakes_fd3_once() {
     let script = "import os, signal, socket
 listener = socket.socket(fileno=3)
 listener.setsockopt(socket.IPPROTO_IP, 11, 1)
+# It hears one other alone: for all others its port is closed, and nobody else gets it.
 closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 closed.bind(('127.0.0.1', 0))
-to = closed.getsockname()
-closed.close()
-listener.sendto(b'x', to)
+closed.connect(('127.0.0.2', 9))
+listener.sendto(b'x', closed.getsockname())
 os.write(1, b'sent\\n')
 while True: signal.pause()";
     let words = ["-l", "udp://127.0.0.1:0", "--ready", "0ms", "--", python(), "-I", "-c", script];
@@ -353,7 +353,7 @@ fn of_two_that_find_one_stale_path_one_serves_there() {
     for _ in 0..5 {
         let folder = Folder::new();
         let path = folder.path("socket");
-        drop(std::os::unix::net::UnixListener::bind(&path).expect("the folder is ours"));
+        stale_socket(&path);
         let listen = format!("unix:{path}");
         let both = [0, 1].map(|_| run(&["-l", &listen, "--", "sleep", "1000"]));
         let refused = |fd3: &Fd3| fd3.count("cannot bind");

@@ -14,6 +14,12 @@ use std::time::{Duration, Instant};
 /// Longer than anything that works ever takes, on a busy machine too.
 pub const PATIENCE: Duration = Duration::from_secs(100);
 
+/// More than any test's fd3 says before it is read, where the kernel grants it.
+const LOG_ROOM: usize = 1 << 20;
+
+/// For who counts fd3's descriptors: by its default name every client of another test looks for its own.
+pub const UNSEEN: &[&str] = if cfg!(feature = "control") { &["--control", "none"] } else { &[] };
+
 /// The program under test; with FD3_TEST_BINARY, when this is compiled, a static one from somewhere else.
 pub const FD3: &str = match STATIC {
     Some(path) => path,
@@ -85,6 +91,8 @@ impl Fd3 {
     /// the order in which they were written.
     pub fn start(mut command: Command) -> Fd3 {
         let (reader, writer) = std::io::pipe().expect("a pipe");
+        // fd3 waits for no reader: what finds no room because this test has no turn is lost.
+        let _ = rustix::pipe::fcntl_setpipe_size(&reader, LOG_ROOM);
         command.stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
         let child = command.stdin(Stdio::null()).spawn().expect("the program starts");
         let log = Arc::new(Log::default());
@@ -148,6 +156,11 @@ impl Fd3 {
 
     pub fn signal(&self, signal: i32) {
         kill(self.pid(), signal);
+    }
+
+    /// Whether the log is complete.
+    pub fn has_ended(&self) -> bool {
+        self.log.state.lock().expect("no reader panics").1
     }
 
     /// Waits for its end; the exit code, or 128 + the signal that killed it. The log is complete then.
@@ -250,6 +263,37 @@ pub fn is_named(pid: i32, name: &str) -> bool {
         && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
+/// Ends whoever has begun with this command and is left when this is dropped, whatever its parent or group.
+pub struct Mark(String);
+
+impl Mark {
+    pub fn on(command: &mut Command) -> Mark {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let value = format!("{}-{next}", std::process::id());
+        command.env("TEST_MARK", &value);
+        Mark(format!("TEST_MARK={value}"))
+    }
+
+    fn left(&self) -> Vec<i32> {
+        let all = std::fs::read_dir("/proc").expect("there is /proc").flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == self.0.as_bytes())
+        })
+        .collect()
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        for pid in self.left() {
+            kill(pid, libc::SIGKILL);
+        }
+    }
+}
+
 /// Waits until a fact holds that no event tells of (a process in /proc): looks again and again, with a
 /// deadline.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -297,11 +341,31 @@ impl Folder {
     pub fn file(&self, name: &str, contents: &str, mode: u32) -> String {
         use std::os::unix::fs::PermissionsExt;
         let path = self.path(name);
-        std::fs::write(&path, contents).expect("the folder can be written to");
+        if mode & 0o111 == 0 {
+            std::fs::write(&path, contents).expect("the folder can be written to");
+        } else {
+            write_program(&path, contents.as_bytes());
+        }
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(&path, mode).expect("the file is ours");
         path
     }
+}
+
+/// By a process of its own: a copy of our descriptor would go to whatever another test starts meanwhile, and until
+/// that is executed nobody can execute this ("text file busy").
+pub fn write_program(path: &str, contents: &[u8]) {
+    let mut tee = command("tee");
+    tee.arg(path).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut tee = tee.spawn().expect("tee is everywhere");
+    tee.stdin.take().expect("a pipe").write_all(contents).expect("it reads");
+    assert!(tee.wait().expect("it is ours").success(), "the folder can be written to");
+}
+
+/// The same of a file that is there.
+pub fn copy_program(from: &str, to: &str) {
+    let copied = command("cp").args([from, to]).status().expect("cp is everywhere");
+    assert!(copied.success(), "there is room");
 }
 
 impl Drop for Folder {

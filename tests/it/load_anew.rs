@@ -4,7 +4,7 @@
 use crate::harness::{FD3, Fd3, Folder, command, field, kill, run};
 
 const HUP: i32 = libc::SIGHUP;
-const QUICK: &str = "ready 50ms\noverlap 0ms\nbackoff 10ms..10ms\nrespawn-limit none\n";
+const QUICK: &str = "ready signal\noverlap 0ms\nbackoff 10ms..10ms\nrespawn-limit none\n";
 
 /// The files of a service: a configuration, variables, a program that tells what it was started with.
 struct Service {
@@ -35,8 +35,9 @@ impl Service {
 
     /// Never in place: it may be running.
     fn install(&self, name: &str, mode: u32) {
-        let text =
-            format!("#!/bin/sh\necho \"{name} $FD3_GENERATION A=$A from $0\"\nexec sleep 1000\n");
+        let text = format!(
+            "#!/bin/sh\necho \"{name} $FD3_GENERATION A=$A from $0\"\nkill -USR1 $PPID\nexec sleep 1000\n"
+        );
         let new = self.folder.file("new", &text, mode);
         std::fs::rename(new, &self.app).expect("the folder is ours");
     }
@@ -76,7 +77,7 @@ fn the_old_generation_goes_on_with_what_it_had() {
     service.set("2");
     service.configure("start-timeout none\n");
     let conf = std::fs::read_to_string(&service.conf).expect("it is there");
-    std::fs::write(&service.conf, conf.replace("ready 50ms", "ready notify")).expect("ours");
+    std::fs::write(&service.conf, conf.replace("ready signal", "ready notify")).expect("ours");
     fd3.signal(HUP);
     fd3.line("old 2 A=2 ");
     let new = fd3.worker(1);

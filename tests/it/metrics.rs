@@ -7,7 +7,8 @@ use std::process::Stdio;
 
 use crate::guard::ticks_in_a_second;
 use crate::harness::{
-    FD3, Fd3, Folder, PATIENCE, command, field, get, is_named, kill, output, run, stderr_of, until,
+    FD3, Fd3, Folder, PATIENCE, UNSEEN, command, field, get, is_named, kill, output, run,
+    stderr_of, until,
 };
 use crate::servers::program;
 
@@ -93,16 +94,17 @@ fn they_tell_what_has_happened() {
 fn a_newcomers_failure_is_counted_as_one() {
     let folder = Folder::new();
     let app = folder.file("app", "#!/bin/sh\nexec sleep 1000\n", 0o755);
-    let mut fd3 = start(&["--ready", "1ms", "--", &app]);
+    // It fails before it has taken over, however long the machine takes for that.
+    let mut fd3 = start(&["--ready", "1ms", "--overlap", "1h", "--", &app]);
     let pids = fd3.ready(1);
     until("its shell has read the file", || is_named(pids[0], "sleep"));
-    std::fs::write(&app, "#!/bin/sh\nexit 3\n").expect("the folder is ours");
+    folder.file("app", "#!/bin/sh\nexit 3\n", 0o755);
     fd3.signal(libc::SIGHUP);
     waits_for(&fd3, "fd3_reloads_total{outcome=\"rolled_back\"}", 1.0);
     let text = scrape(&fd3);
     assert_eq!(value(&text, "fd3_worker_exits_total{reason=\"failure\"}"), Some(1.0), "{text}");
     assert_eq!(value(&text, "fd3_worker_exits_total{reason=\"asked\"}"), Some(0.0), "{text}");
-    std::fs::write(&app, "#!/not/there\n").expect("the folder is ours");
+    folder.file("app", "#!/not/there\n", 0o755);
     fd3.signal(libc::SIGHUP);
     waits_for(&fd3, "fd3_worker_start_failures_total", 1.0);
     assert_eq!(fd3.stop(), 0);
@@ -222,7 +224,7 @@ fn what_is_no_request_for_them_is_refused() {
 #[test]
 fn strangers_cost_little_and_hold_nobody_up() {
     let words = ["--ready", "1ms", "--backoff", "1ms..1ms", "--respawn-limit", "none"];
-    let fd3 = start(&[&words[..], &["--", "sleep", "1000"]].concat());
+    let fd3 = start(&[UNSEEN, &words, &["--", "sleep", "1000"]].concat());
     let first = fd3.ready(1)[0];
     let open = || std::fs::read_dir(format!("/proc/{}/fd", fd3.pid())).expect("it runs").count();
     let (before, port) = (open(), port(&fd3));
@@ -303,5 +305,6 @@ fn prometheus_understands_them() {
     let at = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let known = |query: &str| get(at, &format!("/api/v1/query?query={query}")).unwrap_or_default();
     until("it has scraped them", || known("fd3_slots_ready").contains(",\"2\"]"));
-    assert!(known("up").contains(",\"1\"]"), "{}", known("up"));
+    // On a busy machine it gives one up that takes longer than a second; the next one will do.
+    until("it is up", || known("up").contains(",\"1\"]"));
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use crate::guard::ticks_in_a_second;
-use crate::harness::{FD3, Fd3, Folder, command, field, kill, run, until};
+use crate::harness::{FD3, Fd3, Folder, UNSEEN, command, field, kill, run, until};
 use crate::world::{NOBODY, can_unshare, is_root, python, skip};
 
 /// Does what argv[1] says with `say(text, fds)`, `closed(text, n)` and `barrier()`, then waits.
@@ -51,6 +51,7 @@ fn ready_counts_at_once() {
 #[test]
 fn who_is_not_ready_in_time_is_told_to_stop_and_replaced() {
     let words = ["--ready", "notify", "--start-timeout", "50ms", "--backoff", "1ms..1ms"];
+    let words = [&words[..], &["--respawn-limit", "none"]].concat();
     let mut fd3 = start(&words, "say(b'READY=0'); say(b'STATUS=READY=1')");
     fd3.nth_line("worker not ready in time, told to stop", 1);
     assert_eq!(fd3.count("worker ready"), 0, "{}", fd3.log());
@@ -96,7 +97,8 @@ n = os.open('/dev/null', 0)
 for i in range(1000): say(b'X=%d' % i, [n] * 10)
 for i in range(20): say(b'X', [n] * 253)
 barrier(); tell('all sent')";
-    let fd3 = start(&["--ready", "0ms"], &format!("signal.pthread_sigmask(0, [10]){does}"));
+    let words = [UNSEEN, &["--ready", "0ms"]].concat();
+    let fd3 = start(&words, &format!("signal.pthread_sigmask(0, [10]){does}"));
     fd3.line("before");
     fd3.ready(1);
     let before = open_descriptors(&fd3);
@@ -126,7 +128,7 @@ tell('up')
 while True:
     signal.sigwait([10])
     say(b'READY=1', [n] * 253); closed(b'READY=1', 253); barrier(); tell('sent')";
-    let fd3 = start(&["--ready", "notify"], does);
+    let fd3 = start(&[UNSEEN, &["--ready", "notify"]].concat(), does);
     fd3.line("up");
     let before = open_descriptors(&fd3);
     // None at all, and some of those that are sent.

@@ -207,11 +207,11 @@ listener.setsockopt(socket.IPPROTO_IP, 11, 1) # IP_RECVERR
 while True:
     try: _, client = listener.recvfrom(100); break
     except OSError: pass # what the one before left
+# It hears one other alone: for all others its port is closed, and nobody else gets it.
 nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 nobody.bind(('127.0.0.1', 0))
-there = nobody.getsockname()
-nobody.close()
-listener.sendto(b'', there)
+nobody.connect(('127.0.0.2', 9))
+listener.sendto(b'', nobody.getsockname())
 poll = select.poll()
 poll.register(listener, 0)
 assert poll.poll(30000)

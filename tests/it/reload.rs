@@ -14,7 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
 use crate::client::Connection;
-use crate::harness::{Fd3, Folder, PATIENCE, children, exists, field, http_server, run, until};
+use crate::harness::{
+    Fd3, Folder, PATIENCE, UNSEEN, children, exists, field, http_server, run, until,
+};
 
 const HUP: i32 = libc::SIGHUP;
 const RELOADED: &str = " reloaded after=";
@@ -267,7 +269,8 @@ fn workers_that_show_by_a_signal_that_they_are_ready_are_reloaded() {
 
 #[test]
 fn a_reload_leaves_no_descriptor_and_no_process_behind() {
-    let mut fd3 = run(&["-w", "2", "--ready", "10ms", "--overlap", "0ms", "--", "sleep", "1000"]);
+    let words = ["-w", "2", "--ready", "10ms", "--overlap", "0ms", "--", "sleep", "1000"];
+    let mut fd3 = run(&[UNSEEN, &words].concat());
     fd3.ready(2);
     let folder = format!("/proc/{}/fd", fd3.pid());
     let open = || std::fs::read_dir(&folder).expect("it runs").count();

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use crate::harness::{FD3, Fd3, Folder, PATIENCE, command, exists, run, stderr_of};
 use crate::world::{python, shell};
 
-const QUICK: [&str; 6] = ["--ready", "0ms", "--overlap", "100ms", "--backoff", "1ms..1ms"];
+const QUICK: [&str; 6] = ["--ready", "signal", "--overlap", "0ms", "--backoff", "1ms..1ms"];
 
 /// Whatever the file `worker` in the folder says; it may change from one generation to the next.
 fn start(folder: &Folder, words: &[&str], script: &str) -> Fd3 {
@@ -26,19 +26,14 @@ fn stdout_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Once it is up it has read all of its script.
-const SERVES: &str = "#!/bin/sh\necho up; exec sleep 1000\n";
-
-fn up(fd3: &Fd3, n: usize) -> Vec<i32> {
-    fd3.nth_line("up", n - 1);
-    fd3.ready(n)
-}
+/// Once it says that it is ready it has read all of its script.
+const SERVES: &str = "#!/bin/sh\nkill -USR1 $PPID; exec sleep 1000\n";
 
 #[test]
 fn a_reload_that_is_done_is_told_with_its_generation() {
     let folder = Folder::new();
     let fd3 = start(&folder, &["-w", "2"], SERVES);
-    up(&fd3, 2);
+    fd3.ready(2);
     for generation in 2..5 {
         let output = reload(&fd3, &[]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
@@ -51,7 +46,7 @@ fn a_reload_that_is_done_is_told_with_its_generation() {
 fn a_generation_that_crashes_is_told_with_its_reason() {
     let folder = Folder::new();
     let fd3 = start(&folder, &["-w", "2"], SERVES);
-    let old = up(&fd3, 2);
+    let old = fd3.ready(2);
     for (script, why) in [
         ("#!/bin/sh\nexit 3\n", "exited with status 3"),
         ("#!/bin/sh\nexit 0\n", "exited with status 0"),
@@ -71,7 +66,7 @@ fn a_generation_that_crashes_is_told_with_its_reason() {
 fn a_command_that_is_gone_is_refused_and_nothing_changes() {
     let folder = Folder::new();
     let fd3 = start(&folder, &[], SERVES);
-    let old = up(&fd3, 1);
+    let old = fd3.ready(1);
     std::fs::remove_file(folder.path("worker")).expect("it is there");
     let output = reload(&fd3, &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -84,7 +79,7 @@ fn a_command_that_is_gone_is_refused_and_nothing_changes() {
 fn who_wants_to_know_is_told_slot_by_slot_and_stdout_has_only_the_outcome() {
     let folder = Folder::new();
     let fd3 = start(&folder, &["-w", "2", "--surge", "1"], SERVES);
-    up(&fd3, 2);
+    fd3.ready(2);
     let quiet = reload(&fd3, &[]);
     assert_eq!((quiet.status.code(), stderr_of(&quiet).as_str()), (Some(0), ""));
     fd3.nth_line("worker exited", 1);
@@ -119,7 +114,7 @@ fn who_wants_to_know_is_told_slot_by_slot_and_stdout_has_only_the_outcome() {
 fn a_terminal_is_told_unasked() {
     let folder = Folder::new();
     let fd3 = start(&folder, &[], SERVES);
-    up(&fd3, 1);
+    fd3.ready(1);
     let script = "import os, subprocess, sys
 terminal, its = os.openpty()
 status = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stderr=its).returncode
@@ -159,7 +154,7 @@ fn the_outcome_reaches_who_was_deaf_to_all_the_rest() {
 fn the_exit_status_is_the_outcome_also_where_nobody_can_be_told() {
     let folder = Folder::new();
     let fd3 = start(&folder, &[], SERVES);
-    up(&fd3, 1);
+    fd3.ready(1);
     let reload = || {
         let mut client = shell("exec >/dev/full");
         client.args(["reload", "--pid", &fd3.pid().to_string()]);
@@ -185,9 +180,8 @@ fn who_does_not_want_to_wait_need_not() {
 #[test]
 fn a_stop_is_told_to_those_who_wait() {
     let folder = Folder::new();
-    let never = "#!/bin/sh\necho up; exec sleep 1000\n";
-    let worker = folder.file("worker", never, 0o755);
-    let mut fd3 = run(&["--ready", "0ms", "--overlap", "1h", "--", &worker]);
+    let worker = folder.file("worker", SERVES, 0o755);
+    let mut fd3 = run(&["--ready", "signal", "--overlap", "1h", "--", &worker]);
     fd3.ready(1);
     let mut client = command(FD3);
     client.args(["reload", "--pid", &fd3.pid().to_string()]);

@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::thread;
 
 use rustix::process::{Resource, Rlimit};
 
-use crate::harness::{Fd3, Folder, children, command, example, exists, field, get, kill, until};
+use crate::harness::{
+    Fd3, Folder, PATIENCE, children, command, copy_program, example, exists, field, get, kill,
+    until,
+};
 use crate::reload::loses_nothing::{Clients, Kept};
 
 const RESTARTS: usize = 50;
@@ -131,6 +135,30 @@ impl Drop for Server {
     }
 }
 
+/// A request that is under way for as long as the test likes: its head has no end yet.
+struct Begun(TcpStream);
+
+impl Begun {
+    fn at(server: &Server) -> Begun {
+        let pid = server.pid();
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n").expect("it reads");
+        // The server has a thread for it, and one that waits for the next.
+        until("it is under way", || connections(pid) >= 2);
+        Begun(stream)
+    }
+
+    /// Ends it; the whole answer.
+    fn answer(mut self) -> String {
+        self.0.write_all(b"\r\n").expect("it is open");
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).expect("it is answered");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer
+    }
+}
+
 /// The threads of a server: one for each connection, and one that waits for the next.
 fn connections(pid: i32) -> usize {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
@@ -210,23 +238,19 @@ fn double_loses_nothing_in_50_restarts_and_keeps_its_pid() {
 fn a_delayed_request_is_the_old_ones(strategy: &str) {
     let server = Server::start(strategy);
     let (old, first) = (server.pid(), server.page("/uuid"));
-    thread::scope(|scope| {
-        let delayed = scope.spawn(|| server.page("/delayed?ms=1500"));
-        // It is under way: the server has a thread for it, and one that waits for the next.
-        until("it is under way", || connections(old) >= 2);
-        server.ask();
-        let mut next = String::new();
-        until("the next one answers", || {
-            next = server.page("/");
-            !next.contains(&first)
-        });
-        assert!(next.contains("generation 2, "), "{next}");
-        let body = delayed.join().expect("it is answered");
-        assert!(
-            body.contains(&first) && body.contains(&format!("generation 1, pid {old},")),
-            "{body}"
-        );
+    let delayed = Begun::at(&server);
+    server.ask();
+    let mut next = String::new();
+    until("the next one answers", || {
+        next = server.page("/");
+        !next.contains(&first)
     });
+    assert!(next.contains("generation 2, "), "{next}");
+    let answer = delayed.answer();
+    assert!(
+        answer.contains(&first) && answer.contains(&format!("generation 1, pid {old},")),
+        "{answer}"
+    );
     if strategy == "double" {
         until("it is the same process", || server.answering() == (2, old));
         until("its stand-in has ended", || children(old).is_empty());
@@ -327,12 +351,12 @@ fn becomes_what_its_name_leads_to(strategy: &str) {
     let server = Server::start(strategy);
     let old = server.pid();
     // Another file by the same name, as a package manager puts it; the former one is gone.
-    fs::copy(example("restart"), server.folder.path("release-2")).expect("there is room");
+    copy_program(&example("restart"), &server.folder.path("release-2"));
     fs::rename(server.folder.path("release-2"), server.folder.path("app")).expect("it is ours");
     server.restart(strategy, 2);
     let exe = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).expect("it runs");
     assert_eq!(exe(server.pid()), Path::new(&server.folder.path("app")));
-    fs::copy(example("restart"), server.folder.path("release-3")).expect("there is room");
+    copy_program(&example("restart"), &server.folder.path("release-3"));
     fs::rename(server.folder.path("release-3"), server.folder.path("app")).expect("it is ours");
     assert!(exe(server.pid()).to_string_lossy().ends_with(" (deleted)"));
     server.restart(strategy, 3);
@@ -373,15 +397,13 @@ fn threads_of_the_library_take_no_signal_but_for_what_the_program_does_in_them()
     server.install("#!/bin/sh\necho began\nexec sleep 1000\n");
     server.ask();
     server.log.line("began");
-    thread::scope(|scope| {
-        let delayed = scope.spawn(|| server.page("/delayed?ms=500"));
-        until("a request is under way", || {
-            let (blocked, open) = masked_threads(old);
-            let program = open == ["app", "connection"];
-            program && blocked == ["child", "connection", "restart"]
-        });
-        delayed.join().expect("it is answered");
+    let begun = Begun::at(&server);
+    until("a request is under way", || {
+        let (blocked, open) = masked_threads(old);
+        let program = open == ["app", "connection"];
+        program && blocked == ["child", "connection", "restart"]
     });
+    begun.answer();
     until("all is quiet", || masked_threads(old).1 == ["app"]);
     server.stop();
 }
@@ -401,16 +423,13 @@ fn a_stop_ends_a_new_one_that_is_not_ready_yet() {
 fn a_stop_while_the_old_one_drains_ends_the_stand_in_as_well() {
     let server = Server::start("double");
     let first = server.page("/uuid");
-    thread::scope(|scope| {
-        let delayed = scope.spawn(|| server.page("/delayed?ms=1500"));
-        until("it is under way", || connections(server.pid()) >= 2);
-        server.ask();
-        until("the stand-in answers", || server.page("/uuid") != first);
-        // It has given way: there is no thread for a next connection any more.
-        until("the old one drains", || connections(server.pid()) == 1);
-        server.signal(libc::SIGTERM);
-        delayed.join().expect("it is answered");
-    });
+    let delayed = Begun::at(&server);
+    server.ask();
+    until("the stand-in answers", || server.page("/uuid") != first);
+    // It has given way: there is no thread for a next connection any more.
+    until("the old one drains", || connections(server.pid()) == 1);
+    server.signal(libc::SIGTERM);
+    delayed.answer();
     server.ends();
 }
 

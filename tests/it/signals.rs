@@ -177,10 +177,19 @@ fn a_stop_at_any_moment_of_the_start_leaves_nobody() {
 /// A large start is no reason to be deaf.
 #[test]
 fn a_stop_in_the_middle_of_a_large_start_is_heard() {
-    let mut fd3 = run(&["-w", "1000", "--", "sleep", "1000"]);
-    fd3.line("worker started");
-    assert_eq!(fd3.stop(), 0);
-    assert!(fd3.count("worker started") < 1000, "all were started first");
+    // Whichever of them comes first holds fd3 there until the order is given, and others once more later.
+    let script = "kill -STOP $PPID; exec sleep 1000";
+    let mut fd3 = run(&["-w", "1000", "--", "sh", "-c", script]);
+    let stat = format!("/proc/{}/stat", fd3.pid());
+    until("it is held", || std::fs::read_to_string(&stat).expect("it runs").contains(") T "));
+    fd3.signal(libc::SIGTERM);
+    until("it has ended", || {
+        fd3.signal(libc::SIGCONT);
+        fd3.has_ended()
+    });
+    assert_eq!(fd3.exit(), 0);
+    let started = fd3.count("worker started");
+    assert!(started > 0 && started < 1000, "{started} were started first");
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 
 use crate::guard::ticks_in_a_second;
-use crate::harness::{FD3, Fd3, PATIENCE, command, field, kill, output, run, stderr_of, until};
+use crate::harness::{
+    FD3, Fd3, PATIENCE, UNSEEN, command, field, kill, output, run, stderr_of, until,
+};
 use crate::world::{can_strace, python};
 
 /// Tells what it was given, does what argv[1] says, waits. `names` are those of fd 3, 4, ...
@@ -228,7 +230,7 @@ if not names:
     barrier(); tell('all there'); signal.sigwait([10])
     pairs[1][1].close(); pairs[2][1].close()";
     let does = format!("signal.pthread_sigmask(0, [10]){does}");
-    let fd3 = start(&["--fd-store", "3"], &does);
+    let fd3 = start(&[UNSEEN, &["--fd-store", "3"]].concat(), &does);
     fd3.line("all there");
     let before = open_descriptors(&fd3);
     kill(fd3.worker(0), libc::SIGUSR1);

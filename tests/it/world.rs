@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::harness::{FD3, Folder, command};
+use crate::harness::{FD3, Folder, command, until};
 
 /// A user that runs nothing else.
 pub const NOBODY: u32 = 54_321;
@@ -47,6 +47,13 @@ pub fn entries(folder: &Folder) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A path that nobody listens at any more.
+pub fn stale_socket(path: &str) {
+    drop(std::os::unix::net::UnixListener::bind(path).expect("the folder is ours"));
+    // What another test is just starting may hold it until it is executed.
+    until("nobody is behind it", || std::os::unix::net::UnixStream::connect(path).is_err());
 }
 
 /// `sh` does `first` and becomes fd3.

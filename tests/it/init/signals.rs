@@ -2,7 +2,7 @@
 
 use super::{Way, begin, begin_command, in_way, ways};
 use crate::guard::mapped_code;
-use crate::harness::{FD3, IS_STATIC, children, command, kill, until};
+use crate::harness::{FD3, IS_STATIC, Mark, children, command, kill, until};
 use crate::world::{can_strace, python, skip};
 
 /// Tells every signal that it gets, of which it can wait for all but what the C library keeps to itself.
@@ -205,6 +205,7 @@ fn the_end_of_the_parent_is_heard() {
     let script = "\"$0\" init --parent-death USR2 \"$@\" & echo started $!; exec sleep 1000";
     let mut wrapper = command("sh");
     wrapper.args(["-c", script, FD3, python(), "-I", "-c", TELLER]);
+    let _mark = Mark::on(&mut wrapper);
     let (fd3, shell) = begin_command(Way::Ordinary, wrapper, "up");
     kill(shell, libc::SIGKILL);
     fd3.line("got 12.");
@@ -220,13 +221,13 @@ fn a_parents_end_is_nothing_unless_asked_for() {
     let script = "\"$0\" init \"$@\" & echo started $!; exec sleep 1000";
     let mut wrapper = command("sh");
     wrapper.args(["-c", script, FD3, python(), "-I", "-c", TELLER]);
+    let _mark = Mark::on(&mut wrapper);
     let (fd3, shell) = begin_command(Way::Ordinary, wrapper, "up");
     let init = fd3.line("started").split(' ').nth(1).and_then(|pid| pid.parse::<i32>().ok());
     kill(shell, libc::SIGKILL);
     kill(init.expect("a PID"), libc::SIGUSR1);
     fd3.line("got 10.");
     assert_eq!(fd3.log().lines().count(), 3, "{}", fd3.log());
-    kill(init.expect("a PID"), libc::SIGKILL);
 }
 
 /// Nobody above hears of a stop here, so nobody stops for good.

@@ -5,7 +5,7 @@
 //! or by its end (RFC 9112, 9.3 and 9.6): the next request then goes on another connection, and may not
 //! fail there. One that was on its way when the end came is lost, for which HTTP makes the client
 //! responsible; the example keeps a connection open for long enough after it was told to stop, so that no
-//! client that is busy ever meets it.
+//! client that is busy ever meets it. One that has no turn for so long on a busy machine asks anew.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Result};
@@ -139,8 +139,12 @@ impl Clients {
 
     /// One connection, one request.
     fn once(&self, path: &str) -> Result<()> {
-        let pid = Connection::open(self.port)?.ask_once(path)?;
-        self.count(pid, false);
+        let mut connection = Connection::open(self.port)?;
+        match connection.ask_once(path) {
+            Ok(pid) => self.count(pid, false),
+            Err(error) if was_away(&connection, error.kind()) => self.seen().closed += 1,
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -155,6 +159,10 @@ impl Clients {
             }
             match connection.ask(path) {
                 Ok(pid) => self.count(pid, connection.is_last),
+                Err(error) if was_away(&connection, error.kind()) => {
+                    self.seen().closed += 1;
+                    break;
+                }
                 Err(error) if self.is_crossing(&connection, error.kind()) && !is_first => {
                     self.seen().closed += 1;
                     break;
@@ -165,11 +173,8 @@ impl Clients {
         Ok(())
     }
 
-    /// Where a connection stays open: on a machine so busy that the client was away for longer.
     fn is_crossing(&self, connection: &Connection, kind: ErrorKind) -> bool {
-        let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
-        let may_close = self.kept == Kept::MayClose || connection.paused > PROMPT;
-        may_close && !connection.is_begun && ended.contains(&kind)
+        self.kept == Kept::MayClose && is_unanswered(connection, kind)
     }
 
     fn count(&self, pid: i32, is_last: bool) {
@@ -179,6 +184,16 @@ impl Clients {
         seen.answered_by.insert(pid);
         self.changed.notify_all();
     }
+}
+
+/// Between two requests, or before its first, for longer than a server that is told to stop keeps it open.
+fn was_away(connection: &Connection, kind: ErrorKind) -> bool {
+    connection.paused > PROMPT && is_unanswered(connection, kind)
+}
+
+fn is_unanswered(connection: &Connection, kind: ErrorKind) -> bool {
+    let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    !connection.is_begun && ended.contains(&kind)
 }
 
 /// Ends the clients, of a test that fails as well.

@@ -1,6 +1,6 @@
 //! Orders and mishaps while a reload runs, or after one that was rolled back.
 
-use super::{App, Gate, HUP, RELOADED, only_these_are_left, reload, server};
+use super::{App, Gate, HUP, RELOADED, only_these_are_left, pids, reload, server};
 use crate::client::Connection;
 use crate::harness::{Fd3, exists, field, kill};
 use crate::world::python;
@@ -127,11 +127,13 @@ fn a_stop_during_a_reload_ends_within_its_own_time() {
     fd3.nth_line("deaf", 1);
     let new = [fd3.worker(2), fd3.worker(3)];
     assert_eq!(fd3.stop(), 0);
-    assert_eq!(fd3.count("did not stop in time, killed"), 2, "{}", fd3.log());
+    // The old ones take no longer than that, unless the machine does.
+    let killed = pids(&fd3, "did not stop in time, killed");
+    assert!(new.iter().all(|pid| killed.contains(pid)), "{}", fd3.log());
     assert!(new.iter().all(|pid| !exists(*pid)), "{}", fd3.log());
 
     let mut fd3 = app.run(&[&["-l", "127.0.0.1:0", "--ready", "notify"], &words[..]].concat());
-    fd3.ready(1);
+    let old = fd3.ready(1)[0];
     let mut slow = Connection::open(fd3.port()).expect("it listens");
     slow.ask("/").expect("it serves");
     slow.send("/slow?ms=10000").expect("it is open");
@@ -139,7 +141,7 @@ fn a_stop_during_a_reload_ends_within_its_own_time() {
     fd3.signal(HUP);
     fd3.line(RELOADED);
     assert_eq!(fd3.stop(), 0);
-    assert_eq!(fd3.count("did not stop in time, killed"), 1, "{}", fd3.log());
+    assert!(pids(&fd3, "did not stop in time, killed").contains(&old), "{}", fd3.log());
 }
 
 #[test]

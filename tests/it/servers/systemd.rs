@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 
 use super::{build, pid_over_http, program, serves_survives_and_stops};
-use crate::harness::{FD3, Fd3, Folder, command, field, run};
+use crate::harness::{FD3, Fd3, Folder, command, copy_program, field, run};
 use crate::world::skip_missing;
 
 #[test]
@@ -49,7 +49,7 @@ fn systemd_notify_speaks_for_the_worker_without_rights_as_well() {
     let folder = Folder::new();
     // Where nobody may read it.
     let fd3 = folder.path("fd3");
-    std::fs::copy(FD3, &fd3).expect("the folder can be written to");
+    copy_program(FD3, &fd3);
     let mut command = command(fd3);
     command.args(["run", "-v", "--ready", "notify", "--", "sh", "-c", NOTIFY]);
     command.uid(65534).gid(65534).current_dir("/");

@@ -151,6 +151,8 @@ fn a_port_of_roots_is_served_by_nobody() {
     // Nobody else uses this address.
     let address = "127.83.79.80:80";
     drop(TcpListener::bind(address).expect("root may"));
+    // What another test is just starting may hold it until it is executed.
+    until("it is free", || TcpStream::connect(address).is_err());
     let Some(mut alone) = as_nobody(FD3) else { return };
     alone.args(["run", "-l", address, "/bin/true"]);
     crate::refused::refused_by(

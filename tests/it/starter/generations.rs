@@ -93,7 +93,9 @@ fn fails(world: &World) {
         trap 'kill -KILL $!; echo $SERVER_STARTER_GENERATION got TERM; exit 0' TERM
         echo serves $SERVER_STARTER_GENERATION; sleep 1000 & wait $!";
     let status = world.folder.path("status");
-    let mut server = world.start(&words(&["--status-file", &status], script));
+    // One that fails has so many seconds for it: a start that lasts longer is none that failed.
+    let options = ["--interval=3", "--status-file", &status];
+    let mut server = world.start(&words(&options, script));
     let first = worker(&server, 0);
     let said = format!("new worker {first} seems to have failed to start, exit status:256");
     server.line(&said);
@@ -115,6 +117,7 @@ fn crash(world: &World) {
     server.line("serves 1");
     until("a status", || !world.read("status").is_empty());
     let first = worker(&server, 0);
+    until("it has its child", || children(first).len() == 1);
     let left = children(first);
     kill(first, libc::SIGKILL);
     // It keeps the log open.
