@@ -150,7 +150,7 @@ impl<'a> Connection<'a> {
                 return Ok(Some(Request::parse(&String::from_utf8_lossy(&head))));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.buffer.len() > HEAD_MAX || left.is_zero() {
+            if self.buffer.len() > HEAD_MAX {
                 return Ok(None);
             }
             let stream = self.stream.as_fd();
@@ -163,7 +163,9 @@ impl<'a> Connection<'a> {
                 let idle = self.answered && self.buffer.is_empty();
                 deadline = Instant::now() + if idle { NEXT_REQUEST } else { FIRST_REQUEST };
             }
-            if readable && !self.read_more()? {
+            // What is there by then is there, however late we come to look.
+            let goes_on = if readable { self.read_more()? } else { told_now || !left.is_zero() };
+            if !goes_on {
                 return Ok(None);
             }
         }

@@ -139,11 +139,19 @@ fn request(order: &Order, typed: &Typed) -> Result<String, Ended> {
 
 fn status(_: &Order, typed: &Typed) -> Result<(), Ended> {
     let watches = typed.get("watch").is_some();
+    let mut was_told = false;
     loop {
-        let text = match typed.get("json") {
-            Some(_) => json(typed)?,
-            None => table(typed)?,
+        let looked = if typed.get("json").is_some() { json(typed) } else { table(typed) };
+        let text = match looked {
+            // It may have ended just then: the next look finds nobody, which is an outcome of its own.
+            Err((NOT_DONE, _)) if was_told => {
+                was_told = false;
+                fd::wait_while_read(WATCH_MS);
+                continue;
+            }
+            looked => looked?,
         };
+        was_told = watches;
         let clears = watches && typed.get("json").is_none() && stdout().is_terminal();
         let text = if clears { redrawn(&text) } else { text };
         match fd::write_stdout(text.as_bytes()) {

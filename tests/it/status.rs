@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 use crate::guard::sleeps_on;
@@ -313,6 +313,25 @@ fn watching_tells_again_and_again_until_somebody_ends() {
     assert_eq!(fd3.stop(), 0);
     assert_eq!(client.exit(), 3);
     client.line("no fd3 found");
+}
+
+/// It is gone, whichever moment of a look that was: not one of those that say that something went wrong.
+#[test]
+fn watching_ends_with_who_ends_while_it_is_asked() {
+    let folder = Folder::new();
+    let path = folder.path("control");
+    let listener = UnixListener::bind(&path).expect("the folder is ours");
+    let mut client = command(FD3);
+    client.args(["status", "--watch", "--control", &format!("unix:{path}")]);
+    let mut client = Fd3::start(client);
+    let (mut first, _) = listener.accept().expect("it asks");
+    first.write_all(b"generation 1\nok\n").expect("it listens");
+    client.line("generation 1");
+    let (second, _) = listener.accept().expect("it asks again");
+    std::fs::remove_file(&path).expect("the folder is ours");
+    drop((listener, second));
+    assert_eq!(client.exit(), 3, "{}", client.log());
+    client.line("cannot connect to");
 }
 
 #[test]
