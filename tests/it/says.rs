@@ -161,8 +161,8 @@ fn one_that_says_it_hangs_is_believed_at_once() {
 
 #[test]
 fn one_that_asks_for_time_gets_it() {
-    let does = "say(b'EXTEND_TIMEOUT_USEC=90000000'); time.sleep(1); say(b'READY=1'); stay()";
-    let words = ["--ready", "notify", "--start-timeout", "500ms", "--respawn-limit", "none"];
+    let does = "say(b'EXTEND_TIMEOUT_USEC=90000000'); time.sleep(2); say(b'READY=1'); stay()";
+    let words = ["--ready", "notify", "--start-timeout", "2s", "--respawn-limit", "none"];
     let fd3 = start(&words, does);
     // Without it nobody ever is. On a busy machine some may not even come to ask.
     fd3.ready(1);

@@ -25,6 +25,13 @@ use std::time::Instant;
 use crate::harness::{Fd3, Folder, PATIENCE, exists, field, get, kill, until};
 use crate::world::skip_missing;
 
+/// They all stop by themselves, however long a busy machine takes for that.
+const TIME_TO_STOP: [&str; 2] = ["--stop-timeout", "90s"];
+
+fn run(words: &[&str]) -> Fd3 {
+    crate::harness::run(&[&TIME_TO_STOP, words].concat())
+}
+
 /// Threads that ask, one request after the other.
 const CLIENTS: usize = 4;
 /// Answers that show that all is well.

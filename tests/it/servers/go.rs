@@ -1,7 +1,7 @@
 //! Go's net/http on the inherited descriptor.
 
-use super::{build, pid_over_http, program, serves_survives_and_stops};
-use crate::harness::{Folder, command, run};
+use super::{build, pid_over_http, program, run, serves_survives_and_stops};
+use crate::harness::{Folder, command};
 
 #[test]
 fn go_serves_the_inherited_file_as_a_listener() {

@@ -1,7 +1,9 @@
 //! fd3 that is handed its sockets: by another fd3, by systemd's socket activation.
 
-use super::{ReservedPort, pid_over_http, program, serves_survives_and_stops, stops, text};
-use crate::harness::{FD3, Fd3, Folder, command, get, run};
+use super::{
+    ReservedPort, TIME_TO_STOP, pid_over_http, program, run, serves_survives_and_stops, stops, text,
+};
+use crate::harness::{FD3, Fd3, Folder, command, get};
 
 /// A program that serves everything it inherits by LISTEN_FDS.
 fn script(folder: &Folder) -> String {
@@ -29,7 +31,10 @@ fn fd3_is_socket_activated_with_two_named_sockets() {
     let (folder, a, b) = (Folder::new(), ReservedPort::new(), ReservedPort::new());
     let mut command = command(activate);
     command.args(["-l", &a.listen(), "-l", &b.listen(), "--fdname=a:b"]);
-    command.args([FD3, "run", "-v", "-l", "fd:b", "-l", "fd:a", "--ready", "50ms", "--"]);
+    command
+        .args([FD3, "run"])
+        .args(TIME_TO_STOP)
+        .args(["-v", "-l", "fd:b", "-l", "fd:a", "--ready", "50ms", "--"]);
     command.args([text(&python), &script(&folder), "systemd"]);
     let mut fd3 = Fd3::start(command);
     // It becomes fd3, under the same PID, when the first client comes, who is then answered.

@@ -1,7 +1,7 @@
 //! Starlet and Starman, which read what Server::Starter tells.
 
-use super::{pid_over_http, program, serves_survives_and_stops, text};
-use crate::harness::{Folder, command, run};
+use super::{pid_over_http, program, run, serves_survives_and_stops, text};
+use crate::harness::{Folder, command};
 use crate::world::skip_missing;
 
 fn plack(name: &str, module: &str, words: &[&str]) {

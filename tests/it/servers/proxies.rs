@@ -4,10 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 use super::{
-    ReservedPort, configuration, own_user, pid_in, pid_over_http, pid_over_unix, program,
+    ReservedPort, configuration, own_user, pid_in, pid_over_http, pid_over_unix, program, run,
     serves_and_survives, serves_survives_and_stops, stops, text,
 };
-use crate::harness::{Fd3, Folder, PATIENCE, run, until};
+use crate::harness::{Fd3, Folder, PATIENCE, until};
 
 fn nginx(folder: &Folder, listen: &str) -> String {
     let values = [("LISTEN", listen), ("FOLDER", &folder.path("")), ("USER", &own_user())];

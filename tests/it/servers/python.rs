@@ -1,7 +1,7 @@
 //! gunicorn and uvicorn, and node, which takes a descriptor by number as they do.
 
-use super::{pid_over_http, program, serves_survives_and_stops, text};
-use crate::harness::{Folder, run};
+use super::{pid_over_http, program, run, serves_survives_and_stops, text};
+use crate::harness::Folder;
 
 /// A WSGI and an ASGI application.
 fn application() -> Folder {

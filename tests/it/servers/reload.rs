@@ -7,7 +7,7 @@
 use crate::harness::{FD3, Fd3, Folder, command};
 use crate::reload::loses_nothing::{Clients, Kept};
 
-use super::{program, text};
+use super::{TIME_TO_STOP, program, text};
 
 const RELOADS: usize = 2;
 const WORKERS: usize = 2;
@@ -22,7 +22,15 @@ fn reloads_lose_nothing(surge: &str) {
     let seen = folder.file("seen", "", 0o644);
     let mut fd3 = command(FD3);
     fd3.args(["run", "-v", "-l", "127.0.0.1:0", "-w", &WORKERS.to_string(), "--protocol", "plain"]);
-    fd3.args(["--ready", "notify", "--surge", surge, "--overlap", "300ms", "--"]);
+    fd3.args(TIME_TO_STOP).args([
+        "--ready",
+        "notify",
+        "--surge",
+        surge,
+        "--overlap",
+        "300ms",
+        "--",
+    ]);
     fd3.args([text(&gunicorn), "--bind", "fd://3", "--no-control-socket", "--workers", "1"]);
     fd3.args(["--worker-class", "gthread", "--threads", "8", "--keep-alive", "10"]);
     fd3.args(["--chdir", &folder.path(""), "app:wsgi"]).env("SEEN", &seen);

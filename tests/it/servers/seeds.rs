@@ -1,7 +1,9 @@
 //! Programs of those who passed sockets before fd3, and of their signals: read as their libraries read.
 
-use super::{pid_over_http, program, serves_and_survives, serves_survives_and_stops, stops, text};
-use crate::harness::{Fd3, Folder, run};
+use super::{
+    pid_over_http, program, run, serves_and_survives, serves_survives_and_stops, stops, text,
+};
+use crate::harness::{Fd3, Folder};
 
 /// Two workers that read the variables as the library of this name does.
 fn seed(name: &str, words: &[&str]) -> Option<(Fd3, Folder)> {

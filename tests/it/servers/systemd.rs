@@ -2,8 +2,8 @@
 
 use std::os::unix::process::CommandExt;
 
-use super::{build, pid_over_http, program, serves_survives_and_stops};
-use crate::harness::{FD3, Fd3, Folder, command, copy_program, field, run};
+use super::{TIME_TO_STOP, build, pid_over_http, program, run, serves_survives_and_stops};
+use crate::harness::{FD3, Fd3, Folder, command, copy_program, field};
 use crate::world::skip_missing;
 
 #[test]
@@ -51,7 +51,8 @@ fn systemd_notify_speaks_for_the_worker_without_rights_as_well() {
     let fd3 = folder.path("fd3");
     copy_program(FD3, &fd3);
     let mut command = command(fd3);
-    command.args(["run", "-v", "--ready", "notify", "--", "sh", "-c", NOTIFY]);
+    command.args(["run", "-v"]).args(TIME_TO_STOP);
+    command.args(["--ready", "notify", "--", "sh", "-c", NOTIFY]);
     command.uid(65534).gid(65534).current_dir("/");
     speaks(&mut Fd3::start(command));
 }

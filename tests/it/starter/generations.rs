@@ -1,7 +1,7 @@
 //! HUP, crashes, starts that fail, signals, and the end.
 
 use super::{Case, SERVER, World};
-use crate::harness::{Fd3, children, exists, kill, until};
+use crate::harness::{Fd3, Mark, children, exists, kill, until};
 
 pub(super) const CASES: &[Case] = &[
     ("HUP replaces the worker once the new one stays", hup),
@@ -203,7 +203,10 @@ fn workers_words(world: &World) {
         fi
         {SERVER}"
     );
-    let server = world.start(&words(&[], &script));
+    let mut command = world.command(&words(&[], &script));
+    // Server::Starter's workers have no group of their own.
+    let _mark = Mark::on(&mut command);
+    let server = Fd3::start(command);
     server.line("received HUP, spawning a new worker");
     server.line("serves 2");
     server.line(" died, status:0");
@@ -212,19 +215,4 @@ fn workers_words(world: &World) {
     assert!(exists(pid), "what a worker left behind was ended");
     server.line("exiting");
     assert!(exists(pid), "what a worker left behind was ended");
-    for pid in std::iter::once(pid).chain(children_of_group(worker(&server, 0))) {
-        kill(pid, libc::SIGKILL);
-    }
-}
-
-/// Whatever of this group still is there.
-fn children_of_group(group: i32) -> Vec<i32> {
-    let all = std::fs::read_dir("/proc").expect("there is /proc").flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        fields.clone().nth(2) == Some(&group.to_string())
-    })
-    .collect()
 }
