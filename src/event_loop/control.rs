@@ -3,14 +3,12 @@
 //! A client costs a descriptor and a line's worth of memory, and there is a limit to both. Nothing here
 //! waits: a client that is silent, deaf or gone holds nobody up and wakes nobody.
 
-use core::time::Duration;
-
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 
 use super::children::{self, OVERFLOW_USER};
 use super::door::{CLIENTS_MAX, Door, Tokens};
 use super::status::{Scene, Tale, Told};
-use super::{EventLoop, Token, log, process};
+use super::{EventLoop, Token, log, now, process};
 use crate::error::{Errno, Error};
 use crate::plan::Control as Plan;
 use crate::protocol::address::{Address, Options, UnixKind, UnixName};
@@ -19,10 +17,11 @@ use crate::protocol::status::Form;
 use crate::supervisor::{Event, Fact, Outcome, Terms};
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::stream::{self, Peer};
-use crate::units::{Asker, CommandId, Pid};
+use crate::units::{Asker, CommandId, Millis, Pid};
 
-/// How long a client may take to end that has heard that everything does.
-const PARTING: Duration = Duration::from_millis(500);
+/// How long clients may take to end that have heard that everything does: far longer than they do, on a machine that
+/// stalls as well.
+const PARTING: Millis = Millis::seconds(2);
 
 /// For a further client than it has room for the oldest goes that has not asked yet, if there is one.
 pub(super) type Control = Door<Stage>;
@@ -177,12 +176,13 @@ impl EventLoop {
     /// Others do at once. With PID 1 everybody in its namespace ends, perhaps before they could tell what they
     /// heard: those are waited for.
     pub(super) fn close_control(&mut self) {
+        let deadline = now().plus(PARTING);
         for client in self.control.take().map(Control::close).unwrap_or_default() {
             if let (Stage::Waiting(Order::Stop, _), Some(status)) = (client.stage, self.finished) {
                 // Who is gone need not know.
                 let _ = stream::send(&client.fd, control::stopped(status).as_bytes());
                 if self.own_pid == Pid(1) {
-                    stream::part(&client.fd, PARTING);
+                    stream::part(&client.fd, deadline.0);
                 }
                 self.parting.push(client.fd);
             }

@@ -10,6 +10,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 
 use super::checked;
+use super::clock::monotonic_ms;
 use super::socket::{self, Kind, Name};
 use crate::error::Errno;
 
@@ -92,11 +93,13 @@ pub fn send_where_much_room(fd: impl AsFd, bytes: &[u8]) {
     }
 }
 
-/// Says that no more will come, and waits for the other end to close, for so long at the most.
-pub fn part(fd: impl AsFd, limit: Duration) {
+/// Says that no more will come, and waits for the other end to close, until this time of the monotonic clock's at
+/// the most.
+pub fn part(fd: impl AsFd, deadline: u64) {
     let _ = rustix::net::shutdown(&fd, Shutdown::Write);
     let mut asked = [PollFd::new(&fd, PollFlags::empty())];
-    let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
+    let left = Duration::from_millis(deadline.saturating_sub(monotonic_ms()));
+    let limit = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
     let _ = poll(&mut asked, Some(&limit));
 }
 
