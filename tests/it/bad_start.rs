@@ -7,8 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
 use crate::harness::{
-    FD3, Fd3, Folder, children, code, command, exists, field, kill, run, stderr_of, until,
-    write_program,
+    FD3, Fd3, Folder, children, code, command, exists, field, kill, run, stderr_of, unseen_control,
+    until, write_program,
 };
 use crate::refused::{refused, refused_by};
 use crate::world::{as_nobody, can_strace, entries, python, shell, skip, stale_socket};
@@ -214,7 +214,7 @@ fn with_too_few_descriptors_it_works_or_says_so() {
     for most in 4..32 {
         let words = ["run", "-w", "2", "-l", &listen, "-l", &second, "--restart", "never"];
         let mut fd3 = shell(&format!("ulimit -n {most}"));
-        fd3.args(words).args(["--", "/bin/true"]);
+        fd3.args(words).args(unseen_control()).args(["--", "/bin/true"]);
         let output = fd3.output().expect("sh starts");
         let stderr = stderr_of(&output);
         assert_eq!(entries(&folder), Vec::<String>::new(), "{most}: {stderr}");
@@ -242,6 +242,8 @@ fn with_more_listeners_than_descriptors_it_says_which_is_too_many() {
     let listen: Vec<String> =
         (0..MANY).map(|n| format!("unix:{}.", folder.path(&n.to_string()))).collect();
     let words = listen.iter().flat_map(|listen| ["-l", listen]);
+    let control = unseen_control();
+    let words = words.chain(control.iter().map(String::as_str));
     let words: Vec<&str> = words.chain(["--restart", "never", "--", "/bin/true"]).collect();
     let (mut named, mut worked) = (0, 0);
     for most in (10..3 * MANY).step_by(2) {

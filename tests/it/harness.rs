@@ -20,6 +20,14 @@ const LOG_ROOM: usize = 1 << 20;
 /// For who counts fd3's descriptors: by its default name every client of another test looks for its own.
 pub const UNSEEN: &[&str] = if cfg!(feature = "control") { &["--control", "none"] } else { &[] };
 
+/// The same for who wants to have a control socket.
+pub fn unseen_control() -> Vec<String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let address = format!("unix:@fd3-unseen-{}-{next}", std::process::id());
+    if cfg!(feature = "control") { vec!["--control".into(), address] } else { Vec::new() }
+}
+
 /// The program under test; with FD3_TEST_BINARY, when this is compiled, a static one from somewhere else.
 pub const FD3: &str = match STATIC {
     Some(path) => path,

@@ -48,21 +48,21 @@ impl App {
 }
 
 /// Workers wait at it until the test opens it.
-struct Gate {
+pub(crate) struct Gate {
     file: std::fs::File,
     /// What a script runs to wait.
-    wait: String,
+    pub(crate) wait: String,
 }
 
 impl Gate {
-    fn closed(folder: &Folder) -> Gate {
+    pub(crate) fn closed(folder: &Folder) -> Gate {
         let path = folder.path("gate");
         let file = std::fs::File::create(&path).expect("the folder is ours");
         file.lock().expect("nobody else has it");
         Gate { file, wait: format!("flock -s {path} true") }
     }
 
-    fn open(self) {
+    pub(crate) fn open(self) {
         self.file.unlock().expect("it is ours");
     }
 }

@@ -12,6 +12,7 @@ use crate::harness::{
     Fd3, Folder, PATIENCE, children, command, copy_program, example, exists, field, get, kill,
     until,
 };
+use crate::reload::Gate;
 use crate::reload::loses_nothing::{Clients, Kept};
 
 const RESTARTS: usize = 50;
@@ -184,6 +185,14 @@ fn masked_threads(pid: i32) -> (Vec<String>, Vec<String>) {
     threads.0.sort();
     threads.1.sort();
     threads
+}
+
+/// Whether a signal to this process waits for a thread of it to take it.
+fn is_pending(pid: i32, signal: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = u64::from_str_radix(pending.expect("it is told").trim(), 16).expect("a number");
+    pending & 1 << (signal - 1) != 0
 }
 
 /// Gone, or a zombie of this test's.
@@ -437,10 +446,15 @@ fn a_stop_while_the_old_one_drains_ends_the_stand_in_as_well() {
 fn restarts_asked_for_together_are_few_and_come_to_an_end() {
     for strategy in ["single", "double"] {
         let server = Server::start(strategy);
-        let old = server.pid();
+        let (old, gate) = (server.pid(), Gate::closed(&server.folder));
+        let program = example("restart");
+        server.install(&format!("#!/bin/sh\n{}\nexec {program} \"$@\"\n", gate.wait));
+        // The first one's new version waits at the gate while the others come.
         for _ in 0..20 {
-            kill(old, libc::SIGUSR2);
+            server.ask();
+            until("it is heard", || !is_pending(old, libc::SIGUSR2));
         }
+        gate.open();
         if strategy == "double" {
             until("it is the new one", || {
                 let (generation, pid) = server.answering();

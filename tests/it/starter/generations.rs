@@ -41,6 +41,7 @@ fn hup(world: &World) {
     server.line("1 got TERM");
     server.line(&format!("old worker {first} died, status:0"));
     until("its end in the status", || world.read("status") == format!("2:{second}\n"));
+    server.line("serves 2");
     assert_eq!((server.count("serves 1"), server.count("serves 2")), (1, 1));
     server.signal(libc::SIGTERM);
     server.line(&format!("received TERM, sending TERM to all workers:{second}"));
@@ -82,6 +83,7 @@ fn drains(world: &World) {
     server.line("serves 1");
     server.signal(libc::SIGHUP);
     server.line("1 got USR1");
+    server.line("serves 2");
     server.signal(libc::SIGTERM);
     server.line("1 got TERM");
     server.line("2 got TERM");
