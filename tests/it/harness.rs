@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// More than any test's fd3 says before it is read, where the kernel grants it.
-const LOG_ROOM: usize = 1 << 20;
+const LOG_ROOM: usize = 256 << 10;
 
 /// For who counts fd3's descriptors: by its default name every client of another test looks for its own.
 pub const UNSEEN: &[&str] = if cfg!(feature = "control") { &["--control", "none"] } else { &[] };
