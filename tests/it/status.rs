@@ -270,7 +270,11 @@ const TERMINAL: &str = "
 import os, subprocess, sys
 terminal, its = os.openpty()
 status = subprocess.run(sys.argv[1:], stdin=its, stdout=its, stderr=its).returncode
-os.write(1, os.read(terminal, 65536)); sys.exit(status)";
+os.close(its)
+try:
+    # What is on its way comes before the error that is the end.
+    while True: os.write(1, os.read(terminal, 65536))
+except OSError: sys.exit(status)";
 
 fn on_a_terminal(fd3: &Fd3, set: (&str, &str)) -> String {
     let mut client = command(python());
