@@ -88,6 +88,29 @@ by itself; where there are several it wants to be told which.
 
 COMMAND takes the place of the one that runs: if all goes well it is what later
 reloads start, and if not, they start the former one.
+
+With --canary only the first K slots get new workers, and then fd3 holds until
+it is told to promote or to roll back. If one of the new workers ends before, it
+rolls back by itself.
+",
+    ),
+    (
+        "promote",
+        "have what a canary has everywhere",
+        "\
+Asks the running fd3 to go on with the reload that a canary began: the other
+slots get what the canary was started from, and it is what serves from then on.
+Waits until they do. If one of the new workers fails, the canary's are replaced
+as well, and the old generation serves in all slots.
+",
+    ),
+    (
+        "rollback",
+        "put back what a canary replaced",
+        "\
+Asks the running fd3 to replace the workers of a canary by those of the
+generation that serves in the other slots, and waits until they do. A canary
+that is not ready yet, and a promotion that runs, are given up for it.
 ",
     ),
     (

@@ -11,6 +11,7 @@ mod help;
 mod init;
 mod meant;
 mod options;
+mod order_options;
 mod orders;
 mod settings;
 mod sources;

@@ -19,7 +19,7 @@ pub(super) enum Times {
 }
 
 /// One that may be given once.
-const fn opt(
+pub(super) const fn opt(
     long: &'static str,
     short: Option<char>,
     value: Option<&'static str>,
@@ -326,71 +326,6 @@ const OWN: &[Opt] = &[
     opt("quiet", Some('q'), None, "log errors only"),
     opt("verbose", Some('v'), None, "log every start, readiness, exit and stop"),
     opt("help", Some('h'), None, "show this"),
-];
-
-/// Which fd3 is asked.
-const WHICH: &[Opt] = &[
-    opt("pid", None, Some("PID"), "which fd3 (the only one)"),
-    opt("control", None, Some("ADDR"), "the --control of that fd3: unix:/path, unix:@NAME"),
-];
-
-const HELP: &[Opt] = &[opt("help", Some('h'), None, "show this")];
-
-/// How it is waited for.
-const WAIT: &[Opt] = &[
-    opt(
-        "verbose",
-        Some('v'),
-        None,
-        "tell on stderr how far it is; done unasked where stderr is a terminal",
-    ),
-    NO_WAIT,
-];
-
-const NO_WAIT: Opt =
-    opt("no-wait", None, None, "only ask for it, and don't wait for what comes of it");
-
-/// Of `fd3 reload`.
-pub(super) const RELOAD: Table = &[
-    WHICH,
-    &[opt(
-        "if-generation",
-        None,
-        Some("N"),
-        "only if generation N still serves, and nobody else reloads",
-    )],
-    WAIT,
-    HELP,
-];
-
-/// Of `fd3 stop`.
-pub(super) const STOP: Table = &[
-    WHICH,
-    &[
-        opt("drain", None, None, "without a time limit"),
-        opt("now", None, None, "at once: workers are killed"),
-    ],
-    WAIT,
-    HELP,
-];
-
-/// Of `fd3 scale`.
-pub(super) const SCALE: Table = &[WHICH, &[NO_WAIT], HELP];
-
-/// Of `fd3 restart`.
-pub(super) const RESTART: Table = &[WHICH, WAIT, HELP];
-
-/// Of `fd3 log-level`.
-pub(super) const LOG_LEVEL: Table = &[WHICH, HELP];
-
-/// Of `fd3 status`.
-pub(super) const STATUS: Table = &[
-    WHICH,
-    &[
-        opt("json", None, None, "one JSON document, on one line"),
-        opt("watch", None, None, "again every second; a terminal is cleared first"),
-    ],
-    HELP,
 ];
 
 /// Of `fd3 init`.

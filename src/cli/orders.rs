@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::stdio::{stderr, stdout};
 
 use super::client::{Answer, Ended, NOT_DONE, USAGE, ask, await_end};
-use super::options::{self, Table, by_long};
+use super::options::{Table, by_long};
+use super::order_options as options;
 use super::typed::{Typed, command_line};
 use super::{fail, nothing_after, show, show_help};
 use crate::error::Error;
@@ -36,6 +37,8 @@ pub(super) const ORDERS: &[Order] = if !cfg!(feature = "control") {
             takes: " [-- COMMAND [ARG]...]",
             run: order,
         },
+        Order { verb: "promote", options: options::DECIDE, takes: "", run: order },
+        Order { verb: "rollback", options: options::DECIDE, takes: "", run: order },
         Order { verb: "status", options: options::STATUS, takes: "", run: status },
         Order { verb: "scale", options: options::SCALE, takes: " N", run: order },
         Order { verb: "restart", options: options::RESTART, takes: " SLOT", run: order },

@@ -14,10 +14,10 @@ use crate::plan::Control as Plan;
 use crate::protocol::address::{Address, Options, UnixKind, UnixName};
 use crate::protocol::control::{self, CONTROL_LINE_MAX, Conditions, Order, Request, Verdict, Wait};
 use crate::protocol::status::Form;
-use crate::supervisor::{Event, Fact, Outcome, Terms};
+use crate::supervisor::{Decision, Event, Fact, Outcome, Terms};
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::stream::{self, Peer};
-use crate::units::{Asker, CommandId, Millis, Pid};
+use crate::units::{Asker, CommandId, Generation, Millis, Pid};
 
 /// How long clients may take to end that have heard that everything does: far longer than they do, on a machine that
 /// stalls as well.
@@ -102,14 +102,11 @@ impl EventLoop {
                 let before = self.log.set_level(now);
                 control.answer(epoll, number, &control::level(now, before));
             }
-            Heard::Line(Ok(Request::Reload(wait, Conditions { if_generation: None, command })))
-                if command.is_empty() =>
-            {
-                let asker = control.asks(epoll, number, Order::Reload, wait);
-                self.tell(Event::ReloadAsked { asker });
-            }
             Heard::Line(Ok(Request::Reload(wait, conditions))) => {
                 self.reload_ordered(number, wait, conditions);
+            }
+            Heard::Line(Ok(Request::Decide(decision, wait, only))) => {
+                self.decided(number, wait, decision, only);
             }
             Heard::Line(Ok(Request::Stop(how, wait))) => {
                 // Who waits sees the end itself, see `close_control`.
@@ -132,13 +129,30 @@ impl EventLoop {
         let Some(control) = &mut self.control else { return };
         let waits = if wait == Wait::No { Wait::ForTheOutcome } else { wait };
         let asker = control.asks(&self.epoll, number, Order::Reload, waits);
-        let Conditions { if_generation, command: words } = conditions;
+        let Conditions { if_generation, canary, command: words } = conditions;
         let command = (!words.is_empty()).then_some(CommandId(u64::from(number)));
         if let Some(id) = command {
             self.loader.commands.offer(id, words);
         }
-        self.tell(Event::ReloadOrdered { asker, terms: Terms { if_generation, command } });
+        self.tell(Event::ReloadOrdered { asker, terms: Terms { if_generation, command, canary } });
         self.loader.commands.keep_only(self.supervisor.wanted_command());
+        self.asked_for(number, wait);
+    }
+
+    /// That it is refused is told in the same way.
+    fn decided(&mut self, number: u32, wait: Wait, decision: Decision, only: Option<Generation>) {
+        let Some(control) = &mut self.control else { return };
+        let order = match decision {
+            Decision::Promote => Order::Promote,
+            Decision::RollBack => Order::Rollback,
+        };
+        let waits = if wait == Wait::No { Wait::ForTheOutcome } else { wait };
+        let asker = control.asks(&self.epoll, number, order, waits);
+        self.tell(Event::Decided { decision, only, asker });
+        self.asked_for(number, wait);
+    }
+
+    fn asked_for(&mut self, number: u32, wait: Wait) {
         if let (Wait::No, Some(control)) = (wait, &mut self.control) {
             let asked = control::answer(Verdict::Ok, &"asked for");
             control.answer(&self.epoll, number, &asked);

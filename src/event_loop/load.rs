@@ -31,7 +31,7 @@ pub(super) struct Loader {
 pub(super) struct Commands {
     /// Asked for, and not loaded yet.
     offered: Vec<(CommandId, Vec<CString>)>,
-    /// Of the reload that runs.
+    /// Of the reload that runs, or of the canary that holds.
     tried: Option<Vec<CString>>,
     current: Option<Vec<CString>>,
 }
@@ -56,11 +56,18 @@ impl Commands {
 
 impl Loader {
     pub(super) fn note(&mut self, fact: &Fact) {
-        if let Fact::ReloadEnded { outcome, .. } = fact {
-            let tried = self.commands.tried.take();
-            if let (Outcome::Done { .. }, Some(words)) = (outcome, tried) {
-                self.commands.current = Some(words);
+        let Fact::ReloadEnded { outcome, .. } = fact else { return };
+        match outcome {
+            // A canary holds, or does so still: it is not decided yet.
+            Outcome::Holds { .. } | Outcome::HoldsOn { .. } | Outcome::Undone { .. } => {}
+            Outcome::Done { .. } => {
+                if let Some(words) = self.commands.tried.take() {
+                    self.commands.current = Some(words);
+                }
             }
+            Outcome::PutBack { .. } | Outcome::RolledBack { .. } => self.commands.tried = None,
+            Outcome::Refused { .. } | Outcome::Stopped => self.commands.tried = None,
+            Outcome::Scaled { .. } => {}
         }
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Log {
     voice: Option<Voice>,
 }
 
+/// Whether there can be any.
+const CANARIES: bool = cfg!(feature = "control");
+
 /// Says a fact in other words than fd3's, with those who were started: nothing if fd3 is to say it.
 pub(crate) type Voice = Box<dyn Fn(&Fact, &Roll) -> Option<String>>;
 
@@ -291,12 +294,15 @@ fn level(fact: &Fact) -> Level {
             Level::Error
         }
         Fact::Stopping { .. } => Level::Info,
-        Fact::ReloadWaits { .. } | Fact::TooOld { .. } => Level::Notice,
+        Fact::ReloadWaits { .. } | Fact::ReloadAfterCanary | Fact::TooOld { .. } => Level::Notice,
         Fact::TriedAgain { .. } => Level::Warn,
         Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => Level::Info,
         Fact::RenewalEnded { again_in: Some(_), .. } => Level::Warn,
         Fact::RenewalEnded { .. } => Level::Info,
         Fact::ReloadEnded { outcome: Outcome::Done { .. } | Outcome::Stopped, .. } => Level::Notice,
+        Fact::ReloadEnded { outcome: Outcome::Holds { .. } | Outcome::PutBack { .. }, .. } => {
+            Level::Notice
+        }
         Fact::ReloadEnded { .. } => Level::Error,
         Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } | Fact::Replaced { .. } => {
             Level::Warn
@@ -343,6 +349,10 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
         Fact::ReloadWaits { workers } => line
             .message("reload waits until former workers have finished")
             .number("workers", workers),
+        Fact::ReloadAfterCanary if !CANARIES => line,
+        Fact::ReloadAfterCanary => {
+            line.message("reload waits until the canary is promoted or rolled back")
+        }
         Fact::Reloading { generation } => {
             line.message("reloading").number("generation", generation)
         }
@@ -411,6 +421,20 @@ fn ended<'a>(outcome: &Outcome, line: &'a mut LogLine) -> &'a mut LogLine {
             .message("reload ended, slots that had no turn keep their workers")
             .number("replaced", replaced)
             .text("why", why),
+        Outcome::Holds { slots, after, .. } if CANARIES => {
+            line.message("canary holds").number("slots", slots).span("after", *after)
+        }
+        Outcome::Undone { why } if CANARIES => {
+            line.message("canary failed, the old generation is put back").text("why", why)
+        }
+        Outcome::PutBack { after, .. } if CANARIES => {
+            line.message("canary rolled back").span("after", *after)
+        }
+        Outcome::HoldsOn { why } if CANARIES => {
+            line.message("canary not rolled back, its workers go on").text("why", why)
+        }
+        Outcome::Holds { .. } | Outcome::Undone { .. } => line,
+        Outcome::PutBack { .. } | Outcome::HoldsOn { .. } => line,
         Outcome::Stopped | Outcome::Scaled { .. } => line.message("reload ended by a stop"),
     }
 }
@@ -429,6 +453,9 @@ fn renewed<'a>(
         Outcome::Refused { .. } | Outcome::Stopped | Outcome::Scaled { .. } => {
             line.message("renewal ended by a stop")
         }
+        // They come of a canary's reloads.
+        Outcome::Holds { .. } | Outcome::Undone { .. } => line,
+        Outcome::PutBack { .. } | Outcome::HoldsOn { .. } => line,
     }
 }
 

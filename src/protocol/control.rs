@@ -15,7 +15,7 @@ use super::log_line::{LEVELS, level_name};
 use super::status::Form;
 use super::{joined, whole};
 use crate::plan::{Level, WORKERS_MAX};
-use crate::supervisor::{Ending, Outcome};
+use crate::supervisor::{Decision, Ending, Outcome};
 use crate::units::{Generation, Pid, SlotId};
 
 /// The longest line that asks, without its end.
@@ -29,6 +29,8 @@ pub const NAMES_MAX: u32 = 100;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
     Reload(Wait, Conditions),
+    /// What becomes of the canary, perhaps only if it is of this generation.
+    Decide(Decision, Wait, Option<Generation>),
     /// How things stand.
     Status(Form),
     Stop(Ending, Wait),
@@ -43,6 +45,8 @@ pub enum Request {
 pub struct Conditions {
     /// Only if this one still serves.
     pub if_generation: Option<Generation>,
+    /// Only of so many slots, and then it holds.
+    pub canary: Option<u32>,
     /// Another COMMAND with its arguments; empty if it is to be the same.
     pub command: Vec<CString>,
 }
@@ -51,6 +55,8 @@ pub struct Conditions {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     Reload,
+    Promote,
+    Rollback,
     Stop,
     Scale,
     Restart(SlotId),
@@ -70,6 +76,8 @@ type Read = fn(&[&str]) -> Result<Request, String>;
 /// What may be asked for.
 const VERBS: &[(&str, Read)] = &[
     ("reload", reload),
+    ("promote", promote),
+    ("rollback", rollback),
     ("status", status),
     ("stop", stop),
     ("scale", scale),
@@ -135,12 +143,10 @@ fn reload(words: &[&str]) -> Result<Request, String> {
     let (words, command) = words.split_at(end.unwrap_or(words.len()));
     let mut words = Words::of("reload", words);
     let wait = words.wait();
-    let mut conditions = Conditions::default();
-    if words.take("--if-generation") {
-        conditions.if_generation =
-            Some(Generation(words.number("reload --if-generation", 1, u32::MAX)?));
-    }
-    words.end("--if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...")?;
+    let if_generation = words.option("--if-generation", u32::MAX)?.map(Generation);
+    let canary = words.option("--canary", WORKERS_MAX - 1)?;
+    let mut conditions = Conditions { if_generation, canary, command: Vec::new() };
+    words.end("--canary K, --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...")?;
     for word in command.iter().skip(1) {
         let decoded = decoded(word).and_then(|bytes| CString::new(bytes).ok());
         let bad =
@@ -151,6 +157,22 @@ fn reload(words: &[&str]) -> Result<Request, String> {
         return Err("reload --: COMMAND is missing".to_owned());
     }
     Ok(Request::Reload(wait, conditions))
+}
+
+fn promote(words: &[&str]) -> Result<Request, String> {
+    decide(Decision::Promote, Words::of("promote", words))
+}
+
+fn rollback(words: &[&str]) -> Result<Request, String> {
+    decide(Decision::RollBack, Words::of("rollback", words))
+}
+
+fn decide(decision: Decision, mut words: Words<'_>) -> Result<Request, String> {
+    let wait = words.wait();
+    let only = words.option("--if-generation", u32::MAX)?.map(Generation);
+    words
+        .end("--if-generation N, --verbose or --no-wait")
+        .map(|()| Request::Decide(decision, wait, only))
 }
 
 /// A word of a COMMAND as one word of a line: what is no visible ASCII, and `%`, as `%` and two hexadecimal
@@ -257,9 +279,27 @@ impl<'a> Words<'a> {
         (!self.left.is_empty()).then(|| self.left.remove(0))
     }
 
+    /// The number behind this one, from 1 on, if it is there.
+    fn option(&mut self, name: &str, most: u32) -> Result<Option<u32>, String> {
+        let Some(place) = self.left.iter().position(|word| *word == name) else { return Ok(None) };
+        self.left.remove(place);
+        self.number_at(place, &format!("{} {name}", self.verb), 1, most).map(Some)
+    }
+
     fn number(&mut self, what: &str, least: u32, most: u32) -> Result<u32, String> {
+        self.number_at(0, what, least, most)
+    }
+
+    fn number_at(
+        &mut self,
+        place: usize,
+        what: &str,
+        least: u32,
+        most: u32,
+    ) -> Result<u32, String> {
         let accepted = format!("accepted: {least} to {most}");
-        let Some(word) = self.next() else {
+        let word = (place < self.left.len()).then(|| self.left.remove(place));
+        let Some(word) = word else {
             return Err(format!("{what}: its number is missing; {accepted}"));
         };
         let number = whole(word.as_bytes(), 10).and_then(|number| u32::try_from(number).ok());
@@ -318,6 +358,22 @@ pub fn came(order: Order, outcome: &Outcome) -> String {
         }
         Outcome::Scaled { workers } => {
             answer(Verdict::Ok, &format_args!("scaled workers={workers}"))
+        }
+        Outcome::Done { generation, after } if order == Order::Promote => {
+            answer(Verdict::Ok, &format_args!("promoted generation={generation} after={after}"))
+        }
+        Outcome::Holds { generation, slots, after } => {
+            let how = format_args!("generation={generation} slots={slots} after={after}");
+            answer(Verdict::Ok, &format_args!("canary holds {how}"))
+        }
+        Outcome::PutBack { generation, after } => {
+            answer(Verdict::Ok, &format_args!("rolled back generation={generation} after={after}"))
+        }
+        Outcome::Undone { why } => {
+            answer(Verdict::Failed, &format_args!("the old generation is put back: {why}"))
+        }
+        Outcome::HoldsOn { why } => {
+            answer(Verdict::Failed, &format_args!("the canary's workers go on: {why}"))
         }
         Outcome::Done { generation, after } => {
             answer(Verdict::Ok, &format_args!("reloaded generation={generation} after={after}"))

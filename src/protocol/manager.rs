@@ -46,6 +46,11 @@ impl Briefing {
             self.failed = match outcome {
                 Outcome::Refused { error } => Some(format!("reload refused: {error}")),
                 Outcome::RolledBack { why, .. } => Some(format!("reload rolled back: {why}")),
+                Outcome::Undone { why } => Some(format!("canary failed: {why}")),
+                Outcome::HoldsOn { why } => Some(format!("canary not rolled back: {why}")),
+                // It may be that one that failed was.
+                Outcome::PutBack { .. } => return,
+                Outcome::Holds { .. } => None,
                 Outcome::Done { .. } | Outcome::Stopped | Outcome::Scaled { .. } => None,
             };
         }

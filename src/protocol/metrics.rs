@@ -128,14 +128,14 @@ pub struct Counts {
     pub start_timeouts: u64,
     pub watchdog_misses: u64,
     pub kills: u64,
-    /// Done, rolled back, refused.
-    pub reloads: [u64; 3],
+    /// Done, rolled back, refused; canaries that came to hold.
+    pub reloads: [u64; 4],
     /// How long the latest one took that was done.
     pub last_reload: Option<Millis>,
 }
 
 const EXITS: [&str; 4] = ["asked", "success", "failure", "signal"];
-const RELOADS: [&str; 3] = ["done", "rolled_back", "refused"];
+const RELOADS: [&str; 4] = ["done", "rolled_back", "refused", "held"];
 
 impl Counts {
     /// What the log is told.
@@ -146,7 +146,11 @@ impl Counts {
         {
             self.restarts += 1;
         }
-        if let Fact::ReloadEnded { outcome: Outcome::RolledBack { why, .. }, .. }
+        if let Fact::ReloadEnded {
+            outcome:
+                Outcome::RolledBack { why, .. } | Outcome::Undone { why } | Outcome::HoldsOn { why },
+            ..
+        }
         | Fact::RenewalEnded { outcome: Outcome::RolledBack { why, .. }, .. } = fact
             && let Failure::NotStarted { .. } = **why
         {
@@ -177,8 +181,11 @@ impl Counts {
                     self.reloads[0] += 1;
                     self.last_reload = Some(*after);
                 }
-                Outcome::RolledBack { .. } => self.reloads[1] += 1,
+                Outcome::RolledBack { .. } | Outcome::PutBack { .. } => self.reloads[1] += 1,
                 Outcome::Refused { .. } => self.reloads[2] += 1,
+                Outcome::Holds { .. } => self.reloads[3] += 1,
+                // What has failed counts once it is put back.
+                Outcome::Undone { .. } | Outcome::HoldsOn { .. } => {}
                 Outcome::Stopped | Outcome::Scaled { .. } => {}
             }
         }
@@ -234,6 +241,8 @@ fn course(text: &mut String, overview: &Overview) {
     };
     one(text, "fd3_reloading", "gauge", "Whether a reload runs.", &reloading);
     one(text, "fd3_stopping", "gauge", "Whether fd3 stops.", &stopping);
+    let slots = overview.canary.map_or(0, |canary| canary.slots);
+    one(text, "fd3_canary_slots", "gauge", "Those that a canary has.", &slots);
 }
 
 fn workers(text: &mut String, people: &Population, counts: &Counts) {

@@ -13,7 +13,7 @@ use core::fmt::{Display, Write};
 use super::log_line::escaped;
 use super::signal_name;
 use crate::supervisor::{
-    Course, Overview, Role, SlotState, SlotView, Status, WorkerState, WorkerView,
+    Course, Holding, Overview, Role, SlotState, SlotView, Status, WorkerState, WorkerView,
 };
 use crate::units::{Millis, Pid, SlotId};
 
@@ -76,7 +76,7 @@ pub struct More {
 
 pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
     let Head { version, pid, uptime, overview, command } = *head;
-    let Overview { course, generation, workers, ready, waiting: _ } = overview;
+    let Overview { course, generation, workers, ready, waiting: _, canary } = overview;
     match form {
         Form::Table => {
             put(out, format_args!("fd3 {pid}, generation {generation}: {ready} of {workers} "));
@@ -87,6 +87,11 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
                     put(out, format_args!(", reloading to {generation} ({left} left)"));
                 }
                 Course::Stopping => out.push_str(", stopping"),
+            }
+            if let Some(Holding { generation, slots, failed }) = canary {
+                let failed = if failed { ", rolling back" } else { "" };
+                let line = format_args!("generation {generation}, slots: {slots}{failed}");
+                put(out, format_args!("\nCANARY       {line}"));
             }
             put(out, format_args!("\nCOMMAND      {}\n", cut(&command.join(" "), COLUMNS - 13)));
             if listeners > 0 {
@@ -115,6 +120,15 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
                     inner.end();
                 }
                 None => object.name("reload").push_str("null"),
+            }
+            match canary {
+                Some(Holding { generation, slots, failed }) => {
+                    let mut inner = Object::new(object.name("canary"));
+                    inner.number("generation", Some(&generation)).number("slots", Some(&slots));
+                    inner.number("failed", Some(&failed));
+                    inner.end();
+                }
+                None => object.name("canary").push_str("null"),
             }
             object.number("workers", Some(&workers)).number("ready", Some(&ready));
             object.name("listeners").push('[');

@@ -15,6 +15,8 @@ pub(super) enum Due {
     Age(Pid),
     Newcomer(SlotId),
     Takeover,
+    /// The next try to roll it back.
+    Canary,
     Group(Pid),
     Listeners,
 }

@@ -18,6 +18,7 @@ impl Supervisor {
         self.check_workers()?;
         self.check_slots()?;
         self.check_reload()?;
+        self.check_canary()?;
         self.check_agenda()
     }
 
@@ -127,7 +128,9 @@ impl Supervisor {
             .filter_map(|(id, slot)| Some((slot.newcomer.deadline()?, Due::Newcomer(id))));
         let takeover = self.reload.as_ref().and_then(Reload::deadline);
         let takeover = takeover.map(|at| (at, Due::Takeover));
+        let canary = self.canary_deadline().map(|at| (at, Due::Canary));
         let others = groups.chain(outage).chain(newcomers).chain(takeover).chain(self.ages());
+        let others = others.chain(canary);
         let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).chain(others).collect();
         wanted.sort_unstable();
         let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();

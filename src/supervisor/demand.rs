@@ -5,10 +5,12 @@
 //! While new workers of a reload start nobody is started this way: the slots that wait get what it loaded when it
 //! is done. A renewal is of one slot, and changes nothing for the others.
 
+use alloc::rc::Rc;
+
 use super::Supervisor;
 use super::event::{Actions, Next};
-use super::reload::{Phase, Reload};
-use super::slot::Seat;
+use super::reload::{Kind, Phase, Reload};
+use super::slot::{Load, Seat};
 use super::stop::Mission;
 use crate::plan::{Restart, Start};
 use crate::units::{Millis, SlotId};
@@ -41,16 +43,21 @@ impl Supervisor {
     /// In a reload slot by slot whoever comes now comes from what it loaded, if that has proved itself: its turn
     /// may be over, or never come.
     fn take_turns_that_wait(&mut self) {
-        let Some(Reload { phase: Phase::Starting { load, todo, .. }, replaced: 1.., .. }) =
-            &mut self.reload
+        let Some(Reload { phase: Phase::Starting { load, .. }, replaced: 1.., kind, .. }) =
+            &self.reload
         else {
             return;
         };
-        for (id, place) in (0..).map(SlotId).zip(&mut self.slots) {
-            if place.seat == Seat::Waiting {
-                place.take_load(load.clone());
-                todo.retain(|slot| *slot != id);
-            }
+        let (load, kind) = (load.clone(), *kind);
+        self.reload_waiting(&load, kind);
+        if let Some(Reload { phase: Phase::Starting { todo, load, .. }, .. }) = &mut self.reload {
+            let slots = &self.slots;
+            let done = |slot: &SlotId| {
+                slots.get(slot.0 as usize).is_some_and(|place| {
+                    place.seat == Seat::Waiting && place.load.generation == load.generation
+                })
+            };
+            todo.retain(|slot| !done(slot));
         }
     }
 
@@ -73,7 +80,7 @@ impl Supervisor {
     pub(super) fn next_turn(&mut self) -> Option<SlotId> {
         while let Some(Reload { phase: Phase::Starting { todo, .. }, .. }) = &mut self.reload {
             let slot = todo.pop_front()?;
-            if !self.stays_waiting(slot) {
+            if !self.stays_waiting(slot) && !self.is_back(slot) {
                 return Some(slot);
             }
         }
@@ -110,11 +117,15 @@ impl Supervisor {
         Some(Next::Wait)
     }
 
-    /// A reload is done: the slots that wait have no worker to be replaced.
-    pub(super) fn reload_waiting(&mut self) {
-        for place in &mut self.slots {
-            if place.seat == Seat::Waiting {
-                place.take_load(self.load.clone());
+    /// Slots that wait have no worker to be replaced.
+    pub(super) fn reload_waiting(&mut self, load: &Rc<Load>, kind: Kind) {
+        for id in 0..self.slots.len() {
+            let takes_part = self.takes_part(SlotId(id as u32), kind);
+            if let Some(place) = self.slots.get_mut(id)
+                && place.seat == Seat::Waiting
+                && takes_part
+            {
+                place.take_load(load.clone());
             }
         }
     }

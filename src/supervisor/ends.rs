@@ -34,9 +34,13 @@ impl Supervisor {
 
     fn seat_not_filled(&mut self, now: Millis, slot: SlotId, error: Error, out: &mut Actions) {
         let status = error.exit_status();
+        let canary = self.is_canary(slot).then(|| error.clone());
         let next = self.after_failure(now, slot, &error);
         out.push_back(Action::Say(Fact::NotStarted { slot, error, next }));
         self.give_up_if(next, slot, status, now, out);
+        if let Some(error) = canary.filter(|_| !self.is_canary(slot)) {
+            self.canary_failed(now, Failure::NotStarted { slot, error }, out);
+        }
     }
 
     #[inline(never)]
@@ -112,9 +116,20 @@ impl Supervisor {
         // It obeyed, but it had failed.
         let code = if failed && status.code() == 0 { EXIT_TOO_SLOW } else { status.code() };
         let idle = if code == 0 { self.wait_again(now, slot, worker.started) } else { None };
+        let canary = self.is_canary(slot);
         let next = idle.unwrap_or_else(|| self.after_end(now, slot, code, code != 0));
         out.push_back(Action::Say(Fact::Exited { slot, pid, status, uptime, next }));
         self.give_up_if(next, slot, code, now, out);
+        if canary && !self.is_canary(slot) {
+            let why = match worker.phase.cause() {
+                Some(Cause::TooSlow) => Failure::NotReady { slot, pid, after: uptime },
+                Some(Cause::Hung) => Failure::Hung { slot, pid },
+                Some(Cause::Wanted | Cause::Own) | None => {
+                    Failure::Exited { slot, pid, status, uptime }
+                }
+            };
+            self.canary_failed(now, why, out);
+        }
     }
 
     /// A worker is no longer ready, or never was.
@@ -184,7 +199,13 @@ impl Supervisor {
                 self.last_failure = code;
             }
             self.set_seat(slot, Seat::Closed);
+            self.leave_canary(slot);
             return Next::Rest;
+        }
+        // What served before is not to blame; but it may be on its way already.
+        if self.leave_canary(slot) && self.newcomer_of(slot) == Newcomer::None {
+            self.fill(slot);
+            return Next::Restart(Millis(0));
         }
         self.start_again(now, slot)
     }

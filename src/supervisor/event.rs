@@ -27,10 +27,11 @@ pub enum Event {
     Exited { pid: Pid, status: Status },
     /// A worker says that it serves.
     Ready { pid: Pid },
-    /// Somebody asks for a reload, and perhaps waits for its `Answer`.
-    ReloadAsked { asker: Option<Asker> },
-    /// The same, by name and on terms.
+    /// Somebody asks for a reload by name, and perhaps waits for its `Answer`.
     ReloadOrdered { asker: Option<Asker>, terms: Terms },
+    /// Somebody has decided what becomes of the canary, and perhaps waits for its `Answer`; only if it is of
+    /// this generation.
+    Decided { decision: Decision, only: Option<Generation>, asker: Option<Asker> },
     /// Somebody wants fd3 to end.
     StopAsked { how: Ending },
     /// Somebody wants so many slots, and perhaps waits for its `Answer`.
@@ -73,6 +74,17 @@ pub struct Terms {
     pub if_generation: Option<Generation>,
     /// Another COMMAND, to be kept if it serves.
     pub command: Option<CommandId>,
+    /// Only of so many slots, and then it holds.
+    pub canary: Option<u32>,
+}
+
+/// What becomes of a canary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// The others are replaced as well.
+    Promote,
+    /// What served before takes its place again.
+    RollBack,
 }
 
 /// How soon fd3 is to end.
@@ -263,6 +275,8 @@ pub enum Fact {
     ReloadWaits {
         workers: usize,
     },
+    /// A reload begins once it is decided what becomes of the canary.
+    ReloadAfterCanary,
     /// A reload begins: the new generation is being started.
     Reloading {
         generation: Generation,
@@ -290,6 +304,14 @@ pub enum Outcome {
     /// A new worker failed: the new ones are stopped, the old ones go on.
     /// With `--surge K` some slots may have theirs by then, and keep it.
     RolledBack { why: Rc<Failure>, replaced: u32 },
+    /// The canary serves in so many slots, and holds.
+    Holds { generation: Generation, slots: u32, after: Millis },
+    /// A worker of the canary's failed, or one that was to follow it: it is being rolled back.
+    Undone { why: Rc<Failure> },
+    /// The canary is rolled back to this generation.
+    PutBack { generation: Generation, after: Millis },
+    /// It could not be rolled back, and goes on.
+    HoldsOn { why: Rc<Failure> },
     /// A stop came first.
     Stopped,
     /// There are so many slots now.
@@ -333,6 +355,8 @@ pub enum Failure {
     },
     /// A listener died.
     Listener,
+    /// Somebody changed their mind.
+    Decided,
 }
 
 /// Why fd3 stops.
@@ -390,6 +414,7 @@ impl fmt::Display for Failure {
                 write!(f, "slot {slot}: the old worker {pid} outlives SIGKILL")
             }
             Failure::Listener => f.write_str("a listener died"),
+            Failure::Decided => f.write_str("somebody has it rolled back"),
         }
     }
 }

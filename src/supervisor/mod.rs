@@ -19,6 +19,7 @@
 
 mod agenda;
 mod backoff;
+mod canary;
 mod check;
 mod demand;
 mod ends;
@@ -40,15 +41,16 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 pub use self::event::{
-    Action, Actions, Ending, Event, Fact, Failure, Next, Outcome, Sender, Status, StopReason,
-    Target, Terms,
+    Action, Actions, Decision, Ending, Event, Fact, Failure, Next, Outcome, Sender, Status,
+    StopReason, Target, Terms,
 };
 pub use self::view::{
-    Course, Overview, Population, Role, SlotState, SlotView, WorkerState, WorkerView,
+    Course, Holding, Overview, Population, Role, SlotState, SlotView, WorkerState, WorkerView,
 };
 
 use self::agenda::{Agenda, Due};
 use self::backoff::Chance;
+use self::canary::{Canary, Step};
 use self::leftovers::Leftovers;
 use self::orders::Orders;
 use self::outage::Outage;
@@ -93,6 +95,9 @@ pub struct Supervisor {
     spawning: Option<(SlotId, Lane)>,
     reload: Option<Reload>,
     wanted: Wanted,
+    canary: Option<Canary>,
+    /// What is to become of it, or that there is to be one.
+    step: Option<Step>,
     orders: Orders,
     /// The slots whose newcomer is to be spawned, in this order.
     newcomers: VecDeque<SlotId>,
@@ -154,6 +159,8 @@ impl Supervisor {
             spawning: None,
             reload: None,
             wanted: Wanted::default(),
+            canary: None,
+            step: None,
             orders: Orders::default(),
             newcomers: VecDeque::new(),
             arriving: 0,
@@ -230,8 +237,10 @@ impl Supervisor {
             Event::Hangs { pid } => self.hangs(now, pid, out),
             Event::WatchdogSet { pid, limit } => self.set_watchdog(now, pid, limit),
             Event::Signalled { signal, sender } => self.signalled(now, signal, sender, out),
-            Event::ReloadAsked { asker } => self.reload_asked(now, asker, out),
             Event::ReloadOrdered { asker, terms } => self.reload_ordered(now, asker, terms, out),
+            Event::Decided { decision, only, asker } => {
+                self.decided(now, decision, only, asker, out);
+            }
             Event::StopAsked { how } => self.stop_asked(now, how, out),
             Event::ScaleAsked { workers, asker } => self.scale_asked(workers, asker, out),
             Event::RestartAsked { slot, asker } => self.restart_asked(slot, asker, out),
@@ -250,6 +259,7 @@ impl Supervisor {
     fn settle(&mut self, now: Millis, out: &mut Actions) {
         self.scale(now, out);
         self.reload_by_age(now, out);
+        self.take_step(now, out);
         self.begin_reload(out);
         self.renew(now, out);
         if self.burst > 0 && self.may_spawn() {
@@ -431,6 +441,7 @@ impl Supervisor {
                 Due::Age(pid) => self.aged(now, pid),
                 Due::Newcomer(slot) => self.newcomer_due(now, slot, out),
                 Due::Takeover => self.takeover_due(now, out),
+                Due::Canary => self.canary_due(),
             }
         }
     }

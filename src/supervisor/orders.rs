@@ -65,6 +65,9 @@ impl Supervisor {
         if let Some(why) = self.no_reload(terms) {
             return refuse("reload", "on these terms", &why, asker, out);
         }
+        if let Some(slots) = terms.canary {
+            return self.canary_ordered(now, slots, terms.command, asker, out);
+        }
         self.wanted.command = self.wanted.command.or(terms.command);
         self.reload_asked(now, asker, out);
     }
@@ -77,7 +80,14 @@ impl Supervisor {
             Terms { if_generation: Some(generation), .. } if generation != serving => {
                 Some(format!("generation {serving} serves by now, not {generation}"))
             }
-            Terms { if_generation: Some(_), .. } if busy => {
+            Terms { .. } if let Some(generation) = self.undecided() => Some(format!(
+                "generation {generation} is a canary; first comes fd3 promote or fd3 rollback"
+            )),
+            Terms { canary: Some(slots), .. } if let Some(why) = self.no_canary(slots) => Some(why),
+            Terms { canary: Some(_), .. } if self.canary().is_some() || self.step.is_some() => {
+                Some("a canary is being promoted or rolled back".to_owned())
+            }
+            Terms { if_generation: Some(_), .. } | Terms { canary: Some(_), .. } if busy => {
                 Some("somebody else reloads".to_owned())
             }
             Terms { command: Some(_), .. } if self.wanted.command.is_some() => {
@@ -89,7 +99,7 @@ impl Supervisor {
 
     /// The COMMAND that waits for its turn.
     pub fn wanted_command(&self) -> Option<CommandId> {
-        self.wanted.command
+        self.wanted.command.or(self.step_command())
     }
 
     pub(super) fn scale_asked(&mut self, workers: u32, asker: Option<Asker>, out: &mut Actions) {
@@ -158,7 +168,7 @@ impl Supervisor {
         }
     }
 
-    fn too_late(&self, asker: Option<Asker>, out: &mut Actions) -> bool {
+    pub(super) fn too_late(&self, asker: Option<Asker>, out: &mut Actions) -> bool {
         match self.mission {
             Mission::NotBegun | Mission::Running => false,
             Mission::Stopping { .. } | Mission::Finished => {
@@ -184,7 +194,7 @@ impl Supervisor {
     }
 }
 
-fn refuse(
+pub(super) fn refuse(
     doing: &'static str,
     what: &str,
     why: &str,

@@ -12,6 +12,11 @@
 //!
 //! Only one reload runs, and it begins when nobody is leaving; asked for meanwhile, it is done once more
 //! afterwards, however often. A stop ends both. Who asks is always answered.
+//!
+//! There are several kinds, which differ in whom they replace, from which load, and in what comes of them: a
+//! worker is renewed as by a reload of its slot alone (`renew`), and a canary (`canary`) has three.
+
+mod end;
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -20,7 +25,7 @@ use alloc::vec::Vec;
 use super::Supervisor;
 use super::agenda::Due;
 use super::event::{Action, Actions, Fact, Failure, Outcome};
-use super::slot::{Load, Newcomer, Seat, Slot};
+use super::slot::{Load, Newcomer, Seat};
 use super::stop::Mission;
 use super::worker::{Cause, Phase as WorkerPhase};
 use crate::error::Error;
@@ -37,13 +42,26 @@ pub(super) struct Wanted {
     pub(super) command: Option<CommandId>,
 }
 
+/// Whom a reload replaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    All,
+    /// This slot's alone, because of its age, or because somebody asked for that.
+    Renewal(SlotId),
+    /// Those of the first slots, so many, and then it holds.
+    Canary(u32),
+    /// Those whom the canary left, from what it was loaded with.
+    Promote,
+    /// The canary's, from what serves.
+    RollBack,
+}
+
 #[derive(Debug)]
 pub(super) struct Reload {
     /// When it was asked for.
     begun: Millis,
-    askers: Vec<Asker>,
-    /// Of this slot alone, because of its worker's age, or because somebody asked for that.
-    renewal: Option<SlotId>,
+    pub(super) askers: Vec<Asker>,
+    pub(super) kind: Kind,
     /// Slots that were taken over.
     pub(super) replaced: u32,
     pub(super) phase: Phase,
@@ -70,8 +88,12 @@ impl Wanted {
 }
 
 impl Reload {
+    pub(super) fn new(begun: Millis, askers: Vec<Asker>, kind: Kind, phase: Phase) -> Reload {
+        Reload { begun, askers, kind, replaced: 0, phase }
+    }
+
     pub(super) fn is_renewal(&self) -> bool {
-        self.renewal.is_some()
+        matches!(self.kind, Kind::Renewal(_))
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
@@ -86,7 +108,9 @@ impl Supervisor {
     pub(super) fn reload_asked(&mut self, now: Millis, asker: Option<Asker>, out: &mut Actions) {
         match self.mission {
             Mission::Running | Mission::NotBegun => {
-                if self.wanted.since.is_none() && self.reload.is_none() && self.leaving > 0 {
+                if self.wanted.since.is_none() && self.undecided().is_some() {
+                    out.push_back(Action::Say(Fact::ReloadAfterCanary));
+                } else if self.wanted.since.is_none() && self.reload.is_none() && self.leaving > 0 {
                     let workers = self.leaving;
                     out.push_back(Action::Say(Fact::ReloadWaits { workers }));
                 }
@@ -105,12 +129,27 @@ impl Supervisor {
 
     /// Begins what is wanted, once nothing is in its way.
     pub(super) fn begin_reload(&mut self, out: &mut Actions) {
-        let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
-        let ready = self.open > 0 && self.leaving == 0 && self.mission == Mission::Running;
-        let Some(begun) = self.wanted.since.filter(|_| free && ready) else { return };
+        let free = self.may_replace() && self.canary().is_none();
+        let Some(begun) = self.wanted.since.filter(|_| free) else { return };
         let Wanted { askers, command, .. } = core::mem::take(&mut self.wanted);
-        self.reload =
-            Some(Reload { begun, askers, renewal: None, replaced: 0, phase: Phase::Loading });
+        self.load_anew(begun, Kind::All, askers, command, out);
+    }
+
+    /// Whether nothing is in the way of a reload.
+    pub(super) fn may_replace(&self) -> bool {
+        let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
+        free && self.open > 0 && self.leaving == 0 && self.mission == Mission::Running
+    }
+
+    pub(super) fn load_anew(
+        &mut self,
+        begun: Millis,
+        kind: Kind,
+        askers: Vec<Asker>,
+        command: Option<CommandId>,
+        out: &mut Actions,
+    ) {
+        self.reload = Some(Reload::new(begun, askers, kind, Phase::Loading));
         out.push_back(Action::Load { generation: self.next_generation(), command });
     }
 
@@ -131,6 +170,7 @@ impl Supervisor {
                 todo.push_back(SlotId(id));
             }
         }
+        self.begin_canary(&load, &mut todo);
         if let Some(reload) = &mut self.reload {
             reload.phase = Phase::Starting { load, todo, unready: 0, until: None };
         }
@@ -149,8 +189,16 @@ impl Supervisor {
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         let (load, todo) = (place.load.clone(), VecDeque::from([slot]));
         let phase = Phase::Starting { load, todo, unready: 0, until: None };
-        let (begun, renewal) = (now, Some(slot));
-        self.reload = Some(Reload { begun, askers, renewal, replaced: 0, phase });
+        self.reload = Some(Reload::new(now, askers, Kind::Renewal(slot), phase));
+        self.first_turns(now, out);
+    }
+
+    /// From what was loaded before.
+    pub(super) fn replace_from(&mut self, now: Millis, reload: Reload, out: &mut Actions) {
+        if let Phase::Starting { load, .. } = &reload.phase {
+            out.push_back(Action::Say(Fact::Reloading { generation: load.generation }));
+        }
+        self.reload = Some(reload);
         self.first_turns(now, out);
     }
 
@@ -228,13 +276,8 @@ impl Supervisor {
             Some(_) | None => None,
         };
         if let (Some(load), Some(reload)) = (over, &self.reload) {
-            let (generation, after) = (load.generation, now.since(reload.begun));
-            if !reload.is_renewal() {
-                self.load = load;
-                self.reload_waiting();
-            }
-            self.end_reload(now, generation, Outcome::Done { generation, after }, out);
-            self.forget_unused(generation, out);
+            let (kind, after) = (reload.kind, now.since(reload.begun));
+            self.is_done(now, load, kind, after, out);
         }
     }
 
@@ -357,103 +400,6 @@ impl Supervisor {
             self.retire(pid, rules.stop_timeout.map(|limit| now.plus(limit)), Cause::Wanted, out);
         }
         out.push_back(Action::Say(Fact::TriedAgain { slot, why, again_in }));
-    }
-
-    /// One newcomer failed, or what they were to serve: back to what was before.
-    pub(super) fn roll_back(&mut self, now: Millis, why: Failure, out: &mut Actions) {
-        if let Some(Reload { phase: Phase::Starting { load, .. }, replaced, .. }) = &self.reload {
-            let (generation, replaced) = (load.generation, *replaced);
-            self.send_newcomers_away(now, out);
-            let why = Rc::new(why);
-            self.end_reload(now, generation, Outcome::RolledBack { why, replaced }, out);
-            self.forget_unused(generation, out);
-        }
-    }
-
-    fn send_newcomers_away(&mut self, now: Millis, out: &mut Actions) {
-        self.newcomers.clear();
-        self.arriving = 0;
-        for index in 0..self.slots.len() {
-            let slot = SlotId(index as u32);
-            let Some(place) = self.slots.get(index) else { continue };
-            let (newcomer, seat) = (place.newcomer, place.seat);
-            if newcomer == Newcomer::None {
-                continue;
-            }
-            self.set_newcomer(slot, Newcomer::None);
-            let worker = newcomer.pid().and_then(|pid| Some((pid, self.workers.get(pid)?)));
-            if let Some((pid, worker)) = worker {
-                let rules = &worker.load.rules;
-                // One that never served has nothing to finish.
-                let served = matches!(newcomer, Newcomer::Ready { .. });
-                let limit = if served { rules.drain_timeout } else { rules.stop_timeout };
-                self.set_leaving(slot, Some(pid));
-                self.retire(pid, limit.map(|limit| now.plus(limit)), Cause::Wanted, out);
-            } else if seat == Seat::Ceded {
-                self.fill(slot);
-            }
-        }
-    }
-
-    /// A stop ends the reload that runs and the one that was to follow.
-    pub(super) fn stop_reload(&mut self, now: Millis, out: &mut Actions) {
-        self.newcomers.clear();
-        self.arriving = 0;
-        for index in 0..self.slots.len() {
-            self.set_newcomer(SlotId(index as u32), Newcomer::None);
-        }
-        let generation = self.generation;
-        if self.reload.is_some() {
-            self.end_reload(now, generation, Outcome::Stopped, out);
-        }
-        let Wanted { askers, .. } = core::mem::take(&mut self.wanted);
-        for asker in askers {
-            out.push_back(Action::Answer { asker, outcome: Outcome::Stopped });
-        }
-        self.stop_orders(out);
-    }
-
-    fn end_reload(
-        &mut self,
-        now: Millis,
-        generation: Generation,
-        outcome: Outcome,
-        out: &mut Actions,
-    ) {
-        self.set_takeover(None);
-        let Some(reload) = self.reload.take() else { return };
-        let failed = matches!(outcome, Outcome::RolledBack { .. });
-        out.push_back(Action::Say(match reload.renewal {
-            Some(slot) => {
-                // One that was replaced by order keeps its time.
-                let by_age = reload.askers.is_empty();
-                let again_in = if failed && by_age { self.renew_again(now, slot) } else { None };
-                Fact::RenewalEnded { slot, outcome: outcome.clone(), again_in }
-            }
-            None => Fact::ReloadEnded { generation, outcome: outcome.clone() },
-        }));
-        for asker in reload.askers {
-            out.push_back(Action::Answer { asker, outcome: outcome.clone() });
-        }
-    }
-
-    /// A generation that no slot would start a worker of is not needed any more.
-    fn forget_unused(&mut self, newest: Generation, out: &mut Actions) {
-        if !self.kept.contains(&newest) {
-            self.kept.push(newest);
-        }
-        let mut place = 0;
-        while let Some(&generation) = self.kept.get(place) {
-            let uses =
-                |slot: &Slot| slot.seat != Seat::Closed && slot.load.generation == generation;
-            // A slot that is added starts from what serves.
-            if generation == self.load.generation || self.slots.iter().any(uses) {
-                place += 1;
-            } else {
-                self.kept.remove(place);
-                out.push_back(Action::Forget { generation });
-            }
-        }
     }
 
     /// The only place where a slot's newcomer changes: agenda and queue follow it.

@@ -81,7 +81,8 @@ impl Supervisor {
         if !free || self.load.rules.ways() == Ways::Starter {
             return;
         }
-        if self.wanted.is_asked() || self.leaving > 0 || self.mission != Mission::Running {
+        let due = self.wanted.is_asked() && self.canary().is_none() || self.step_is_due();
+        if due || self.leaving > 0 || self.mission != Mission::Running {
             return;
         }
         self.restart(now, out);

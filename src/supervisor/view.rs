@@ -21,6 +21,17 @@ pub struct Overview {
     pub ready: u32,
     /// How many have none, and want none until somebody connects.
     pub waiting: u32,
+    pub canary: Option<Holding>,
+}
+
+/// A canary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holding {
+    pub generation: Generation,
+    /// How many slots are its own.
+    pub slots: u32,
+    /// One of its workers failed.
+    pub failed: bool,
 }
 
 /// How many workers are in which state.
@@ -108,6 +119,7 @@ impl Supervisor {
             workers: self.size,
             ready: ready as u32,
             waiting: self.waiting as u32,
+            canary: self.holding(),
         }
     }
 

@@ -94,9 +94,8 @@ fn said(command: &mut Command) -> (i32, String) {
 fn one_line_asks_and_one_answers() {
     let mut fd3 = start(&[]);
     assert_eq!(address(&fd3), format!("unix:@fd3/{}", fd3.pid()));
-    let accepted =
-        "cannot be asked for; accepted: reload, status, stop, scale, restart, log-level\n";
-    let too_many = "one word too many; accepted: --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...";
+    let accepted = "cannot be asked for; accepted: reload, promote, rollback, status, stop, scale, restart, log-level\n";
+    let too_many = "one word too many; accepted: --canary K, --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...";
     let table: [(&[u8], &str); 11] = [
         (b"reload --no-wait\n", "ok asked for\n"),
         (b"reload --verbose now\n", &format!("error reload \"now\": {too_many}\n")),

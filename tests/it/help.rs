@@ -30,6 +30,8 @@ fn the_help_is_as_in_the_golden_files() {
     let stop = include_str!("../golden/help_stop.txt");
     let log_level = include_str!("../golden/help_log-level.txt");
     let check = include_str!("../golden/help_check.txt");
+    let promote = include_str!("../golden/help_promote.txt");
+    let rollback = include_str!("../golden/help_rollback.txt");
     let table: &[(&[&str], &str, &str)] = &[
         (&["help"], "help.txt", include_str!("../golden/help.txt")),
         (&["--help"], "help.txt", include_str!("../golden/help.txt")),
@@ -40,6 +42,8 @@ fn the_help_is_as_in_the_golden_files() {
         (&["init", "-h"], "help_init.txt", include_str!("../golden/help_init.txt")),
         (&["help", "reload"], "help_reload.txt", reload),
         (&["reload", "--no-wait", "--help"], "help_reload.txt", reload),
+        (&["promote", "-h"], "help_promote.txt", promote),
+        (&["help", "rollback"], "help_rollback.txt", rollback),
         (&["help", "status"], "help_status.txt", status),
         (&["status", "-h", "--json"], "help_status.txt", status),
         (&["scale", "-h"], "help_scale.txt", scale),
@@ -52,7 +56,8 @@ fn the_help_is_as_in_the_golden_files() {
     for (words, name, golden) in table {
         // What this build of fd3 has not.
         let lacks = |command: &str, here: bool| !here && words.contains(&command);
-        let orders = ["reload", "status", "scale", "restart", "stop", "log-level"];
+        let orders =
+            ["reload", "promote", "rollback", "status", "scale", "restart", "stop", "log-level"];
         if lacks("check", cfg!(feature = "check"))
             || lacks("init", cfg!(feature = "init"))
             || orders.iter().any(|order| lacks(order, cfg!(feature = "control")))

@@ -7,6 +7,8 @@ mod bad_input;
 mod bad_start;
 #[cfg(all(feature = "control", feature = "records"))]
 mod boxes;
+#[cfg(feature = "control")]
+mod canary;
 #[cfg(feature = "check")]
 mod check;
 mod client;

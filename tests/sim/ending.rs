@@ -1,7 +1,7 @@
 //! How a world ends: perhaps healed first, then stopped; fd3 must be done in time.
 
 use fd3::plan::{Readiness, Ways};
-use fd3::supervisor::{Action, Actions, Ending, Event, Outcome, Sender, Status};
+use fd3::supervisor::{Action, Actions, Decision, Ending, Event, Outcome, Sender, Status, Terms};
 use fd3::units::{Asker, Millis, Signal, SlotId};
 
 use crate::happen::ORDERED;
@@ -38,7 +38,7 @@ impl World {
             Happening::ListenerReplaced | Happening::ListenerDead | Happening::Noise => false,
             Happening::Reload | Happening::Demand | Happening::StopAsked(_) => false,
             Happening::ScaleAsked | Happening::RestartAsked => false,
-            Happening::ReloadOrdered => false,
+            Happening::ReloadOrdered | Happening::CanaryOrdered | Happening::Decided => false,
         });
         let all: Vec<_> =
             self.processes.iter().map(|(pid, process)| (*pid, process.serial)).collect();
@@ -75,17 +75,18 @@ impl World {
             Readiness::Alive(_) | Readiness::Notify(_) => 0,
         };
         let starts = Millis(in_turn * u64::from(self.size));
-        // One more reload, slot by slot with its overlaps, and one that was pending.
+        // One more reload, slot by slot with its overlaps, and one that was pending; a canary, and what becomes of it.
         let start = match self.scene.rules.readiness {
             Readiness::Alive(time) => time.0,
             Readiness::Notify(limit) | Readiness::Signal(limit) => limit.map_or(1_000, |l| l.0),
         };
-        let turns = Millis(2 * (start + 3_000) * u64::from(self.size));
+        let turns = Millis(5 * (start + 3_000) * u64::from(self.size));
         let patience = self.scene.rules.backoff.max.plus(Millis(35_000)).plus(starts).plus(turns);
         let until = self.now.plus(patience);
         self.connects()?;
         while self.finished.is_none() && self.advance(Some(until))? {
             self.connects()?;
+            self.decide()?;
         }
         if self.finished.is_some() {
             return Ok(());
@@ -114,6 +115,16 @@ impl World {
     /// Somebody always waits.
     fn connects(&mut self) -> Claim {
         if self.subject.awaits_demand() { self.deliver(Event::Demanded) } else { Ok(()) }
+    }
+
+    /// Somebody does not leave a canary alone.
+    fn decide(&mut self) -> Claim {
+        if !self.model.holds() || self.finished.is_some() {
+            return Ok(());
+        }
+        self.asked += 1;
+        let decision = self.rng.pick([Decision::Promote, Decision::RollBack]);
+        self.deliver(Event::Decided { decision, only: None, asker: Some(Asker(self.asked)) })
     }
 
     fn serves(&self, process: &Process) -> bool {
@@ -189,8 +200,10 @@ impl World {
         let (asker, slot, workers) = (Some(Asker(0)), SlotId(0), 1);
         let (scale, restart) =
             (Event::ScaleAsked { workers, asker }, Event::RestartAsked { slot, asker });
-        let orders = if ORDERED { vec![scale, restart] } else { Vec::new() };
-        for event in orders.into_iter().chain([Event::ReloadAsked { asker }]) {
+        let reload = Event::ReloadOrdered { asker, terms: Terms::default() };
+        let rollback = Event::Decided { decision: Decision::RollBack, only: None, asker };
+        let orders = if ORDERED { vec![scale, restart, reload, rollback] } else { Vec::new() };
+        for event in orders {
             self.subject.handle(self.now, event, &mut actions);
             let answer = actions.pop_back();
             if !matches!(answer, Some(Action::Answer { outcome: Outcome::Stopped, .. })) {

@@ -1,7 +1,7 @@
 //! What happens in a world of itself: processes act and end, and others interfere.
 
 use fd3::plan::{Reaction, Readiness};
-use fd3::supervisor::{Ending, Event, Sender, Status, Terms};
+use fd3::supervisor::{Decision, Ending, Event, Sender, Status, Terms};
 use fd3::units::{Asker, CommandId, Generation, Millis, Pid, Signal, SlotId};
 use fd3::{Errno, Error};
 
@@ -30,7 +30,7 @@ impl World {
         }
         if self.rng.percent(moods.reloads) {
             let hup = Happening::Signalled(Signal(libc::SIGHUP), OUTSIDE);
-            let asks = self.rng.pick([Happening::Reload, hup]);
+            let asks = if ORDERED { self.rng.pick([Happening::Reload, hup]) } else { hup };
             self.happens_in(soon, asks);
         }
         if self.rng.percent(moods.orders) {
@@ -38,6 +38,8 @@ impl World {
                 Happening::ScaleAsked,
                 Happening::RestartAsked,
                 Happening::ReloadOrdered,
+                Happening::CanaryOrdered,
+                Happening::Decided,
             ]);
             self.happens_in(soon, order);
         }
@@ -108,8 +110,22 @@ impl World {
                 let other = Generation(self.rng.between(1, u64::from(serving.0) + 1) as u32);
                 let if_generation = self.rng.pick([None, Some(serving), Some(other)]);
                 let command = self.rng.percent(50).then_some(CommandId(self.asked));
-                let terms = Terms { if_generation, command };
+                let terms = Terms { if_generation, command, canary: None };
                 self.deliver(Event::ReloadOrdered { asker: Some(Asker(self.asked)), terms })
+            }
+            Happening::CanaryOrdered => {
+                self.asked += 1;
+                let command = self.rng.percent(30).then_some(CommandId(self.asked));
+                let canary = Some(self.rng.below(u64::from(self.size).min(4) + 1) as u32);
+                let terms = Terms { if_generation: None, command, canary };
+                self.deliver(Event::ReloadOrdered { asker: Some(Asker(self.asked)), terms })
+            }
+            Happening::Decided => {
+                self.asked += 1;
+                let decision = self.rng.pick([Decision::Promote, Decision::RollBack]);
+                let other = Generation(self.rng.between(1, 6) as u32);
+                let only = self.rng.pick([None, None, Some(other)]);
+                self.deliver(Event::Decided { decision, only, asker: Some(Asker(self.asked)) })
             }
             Happening::StopAsked(how) => self.deliver(Event::StopAsked { how }),
             Happening::ScaleAsked => {
@@ -125,7 +141,8 @@ impl World {
             }
             Happening::Reload => {
                 self.asked += 1;
-                self.deliver(Event::ReloadAsked { asker: Some(Asker(self.asked)) })
+                let terms = Terms::default();
+                self.deliver(Event::ReloadOrdered { asker: Some(Asker(self.asked)), terms })
             }
             // The loop looks only when it is asked to, but it may be late.
             Happening::Demand => self.deliver(Event::Demanded),

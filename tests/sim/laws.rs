@@ -71,7 +71,7 @@ impl Laws {
             replaced: false,
             spawning: None,
             of: Generation(1),
-            reloads: Reloads { drain: scene.rules.drain_timeout, ..Reloads::default() },
+            reloads: Reloads::of(&scene.rules),
             workers: BTreeMap::new(),
             groups: BTreeMap::new(),
             slots: (0..scene.workers).map(|_| BTreeMap::new()).collect(),
@@ -112,11 +112,11 @@ impl Laws {
             Event::Exited { pid, .. } => self.exited(now, *pid),
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::Signalled { signal, sender } => self.signalled(now, *signal, *sender),
-            Event::ReloadAsked { asker } => self.reloads.asked.extend(*asker),
             Event::ReloadOrdered { asker, terms } => {
                 self.reloads.asked.extend(*asker);
                 self.reloads.offered.extend(terms.command);
             }
+            Event::Decided { asker, .. } => self.reloads.asked.extend(*asker),
             Event::ScaleAsked { asker, .. } => self.reloads.asked.extend(*asker),
             Event::RestartAsked { asker, .. } => self.reloads.asked.extend(*asker),
             Event::StopAsked { how } => self.stop_asked(now, *how),
@@ -262,7 +262,7 @@ impl Laws {
         if slot.0 >= self.size {
             return Err(format!("slot {slot} was taken away, and a worker is started there"));
         }
-        self.reloads.may_spawn(generation)?;
+        self.reloads.may_spawn(slot, generation)?;
         if self.rules.ways() == Ways::Starter {
             return self.spawn_as_starter(now, slot, generation);
         }
@@ -348,7 +348,11 @@ impl Laws {
             Fact::StopTimedOut { .. } | Fact::Stopping { .. } => return Ok(()),
             Fact::StoppingNow { .. } | Fact::SignalIgnored { .. } => return Ok(()),
             Fact::LeftoversKilled { .. } | Fact::ListenersDown => return Ok(()),
-            Fact::Reloading { .. } | Fact::ReloadWaits { .. } => return Ok(()),
+            Fact::Reloading { generation } => {
+                self.reloads.begins(*generation, self.count);
+                return Ok(());
+            }
+            Fact::ReloadWaits { .. } | Fact::ReloadAfterCanary => return Ok(()),
             Fact::TriedAgain { .. } | Fact::TooOld { .. } => return Ok(()),
             Fact::Renewing { slot } => return self.reloads.renew(*slot),
             Fact::RenewalEnded { slot, .. } => {

@@ -3,202 +3,17 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a mutant tells only what it distorts")]
 
+mod list;
+
 use fd3::plan::{Reaction, Reactions, Ways};
 use fd3::supervisor::{
-    Action, Actions, Ending, Event, Fact, Next, Outcome, Sender, Status, Supervisor, Target,
+    Action, Actions, Decision, Ending, Event, Fact, Next, Outcome, Sender, Status, Supervisor,
+    Target,
 };
 use fd3::units::{CommandId, Generation, Millis, Pid, Signal, SlotId};
 
-use crate::happen::ORDERED;
+pub use self::list::Mutant;
 use crate::scene::{BY, STOP, Scene};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mutant {
-    ForgetsExit,
-    ForgetsReady,
-    ForgetsExecFailure,
-    ForgetsSender,
-    ForgetsSenderGroup,
-    ForgetsSecondOrder,
-    ForgetsReplacement,
-    SleepsForEver,
-    SleepsTooLong,
-    WakesForNothing,
-    ClockIsLate,
-    TakesFailureForSuccess,
-    SignalsTheWrongOne,
-    SignalsTheDead,
-    NeverKills,
-    NeverTellsToStop,
-    NeverWakesTheFrozen,
-    TellsTwice,
-    TellsTheGroup,
-    KillsAtOnce,
-    KillsWithoutGroup,
-    ForgetsOrphans,
-    ForgetsOneForward,
-    SpawnsTwice,
-    NeverSpawnsLast,
-    SpawnsInOtherSlot,
-    ActsBackwards,
-    KeepsListeners,
-    ClosesTwice,
-    NeverFinishes,
-    FinishesEarly,
-    FinishesTwice,
-    FinishesWrongly,
-    NeverAbandons,
-    HidesReplacement,
-    ReplacesTheWrongOne,
-    ReplacesUnasked,
-    ReplacesInAnyOrder,
-    PromisesOtherWait,
-    HidesGivingUp,
-    StartsInAWhirl,
-    AbandonsAtOnce,
-    AbandonsTheWrongOne,
-    TakesTooSlowForSuccess,
-    ForgetsGroupGone,
-    NeverKillsLeftovers,
-    KillsLeftoversAtOnce,
-    ForgetsDeadListener,
-    NeverMends,
-    HidesOutage,
-    ForgetsTheRestOfABurst,
-    ForgetsReloadAsked,
-    NeverLoads,
-    LoadsTheOldOne,
-    NeverForgets,
-    ForgetsTheNewest,
-    NeverAnswers,
-    AnswersTwice,
-    HidesReloadEnd,
-    TakesRollbackForDone,
-    StartsNewcomersOfOld,
-    ForgetsLoadFailure,
-    ForgetsStops,
-    ForgetsWell,
-    ForgetsOwnWatchdog,
-    ForgetsHang,
-    ForgetsMoreTime,
-    NeverAborts,
-    HidesScaling,
-    ForgetsWays,
-    HidesTrying,
-    HidesAge,
-    TellsByOwnSignal,
-    TellsByNoOther,
-    ForgetsDemand,
-    NeverAwaitsDemand,
-    AlwaysAwaitsDemand,
-    ForgetsStopAsked,
-    ForgetsScaleAsked,
-    ForgetsRestartAsked,
-    ScalesToAnother,
-    RestartsAnother,
-    TakesNameForSignal,
-    ForgetsCommand,
-    LoadsItAgain,
-    ForgetsTerms,
-}
-
-impl Mutant {
-    pub const ALL: [Mutant; 86] = [
-        Mutant::ForgetsExit,
-        Mutant::ForgetsReady,
-        Mutant::ForgetsExecFailure,
-        Mutant::ForgetsSender,
-        Mutant::ForgetsSenderGroup,
-        Mutant::ForgetsSecondOrder,
-        Mutant::ForgetsReplacement,
-        Mutant::SleepsForEver,
-        Mutant::SleepsTooLong,
-        Mutant::WakesForNothing,
-        Mutant::ClockIsLate,
-        Mutant::TakesFailureForSuccess,
-        Mutant::SignalsTheWrongOne,
-        Mutant::SignalsTheDead,
-        Mutant::NeverKills,
-        Mutant::NeverTellsToStop,
-        Mutant::NeverWakesTheFrozen,
-        Mutant::TellsTwice,
-        Mutant::TellsTheGroup,
-        Mutant::KillsAtOnce,
-        Mutant::KillsWithoutGroup,
-        Mutant::ForgetsOrphans,
-        Mutant::ForgetsOneForward,
-        Mutant::SpawnsTwice,
-        Mutant::NeverSpawnsLast,
-        Mutant::SpawnsInOtherSlot,
-        Mutant::ActsBackwards,
-        Mutant::KeepsListeners,
-        Mutant::ClosesTwice,
-        Mutant::NeverFinishes,
-        Mutant::FinishesEarly,
-        Mutant::FinishesTwice,
-        Mutant::FinishesWrongly,
-        Mutant::NeverAbandons,
-        Mutant::HidesReplacement,
-        Mutant::ReplacesTheWrongOne,
-        Mutant::ReplacesUnasked,
-        Mutant::ReplacesInAnyOrder,
-        Mutant::PromisesOtherWait,
-        Mutant::HidesGivingUp,
-        Mutant::StartsInAWhirl,
-        Mutant::AbandonsAtOnce,
-        Mutant::AbandonsTheWrongOne,
-        Mutant::TakesTooSlowForSuccess,
-        Mutant::ForgetsGroupGone,
-        Mutant::NeverKillsLeftovers,
-        Mutant::KillsLeftoversAtOnce,
-        Mutant::ForgetsDeadListener,
-        Mutant::NeverMends,
-        Mutant::HidesOutage,
-        Mutant::ForgetsTheRestOfABurst,
-        Mutant::ForgetsReloadAsked,
-        Mutant::NeverLoads,
-        Mutant::LoadsTheOldOne,
-        Mutant::NeverForgets,
-        Mutant::ForgetsTheNewest,
-        Mutant::NeverAnswers,
-        Mutant::AnswersTwice,
-        Mutant::HidesReloadEnd,
-        Mutant::TakesRollbackForDone,
-        Mutant::StartsNewcomersOfOld,
-        Mutant::ForgetsLoadFailure,
-        Mutant::ForgetsStops,
-        Mutant::ForgetsWell,
-        Mutant::ForgetsOwnWatchdog,
-        Mutant::ForgetsHang,
-        Mutant::ForgetsMoreTime,
-        Mutant::NeverAborts,
-        Mutant::HidesScaling,
-        Mutant::ForgetsWays,
-        Mutant::HidesTrying,
-        Mutant::HidesAge,
-        Mutant::TellsByOwnSignal,
-        Mutant::TellsByNoOther,
-        Mutant::ForgetsDemand,
-        Mutant::NeverAwaitsDemand,
-        Mutant::AlwaysAwaitsDemand,
-        Mutant::ForgetsStopAsked,
-        Mutant::ForgetsScaleAsked,
-        Mutant::ForgetsRestartAsked,
-        Mutant::ScalesToAnother,
-        Mutant::RestartsAnother,
-        Mutant::TakesNameForSignal,
-        Mutant::ForgetsCommand,
-        Mutant::LoadsItAgain,
-        Mutant::ForgetsTerms,
-    ];
-
-    /// Whether what it distorts is there.
-    pub fn is_built(self) -> bool {
-        let starters = [Mutant::ForgetsWays, Mutant::HidesTrying, Mutant::HidesAge];
-        let orders = self as u32 >= Mutant::ForgetsStopAsked as u32;
-        (cfg!(feature = "starter") || !starters.contains(&self)) && (ORDERED || !orders)
-    }
-}
 
 /// The supervisor under test, perhaps with a fault.
 pub struct Subject {
@@ -288,7 +103,18 @@ impl Subject {
             Event::WatchdogSet { .. } if mutant == Mutant::ForgetsOwnWatchdog => return None,
             Event::Hangs { .. } if mutant == Mutant::ForgetsHang => return None,
             Event::MoreTime { .. } if mutant == Mutant::ForgetsMoreTime => return None,
-            Event::ReloadAsked { .. } if mutant == Mutant::ForgetsReloadAsked => return None,
+            Event::ReloadOrdered { .. } if mutant == Mutant::ForgetsReload => return None,
+            Event::ReloadOrdered { asker, mut terms } if mutant == Mutant::ForgetsCanary => {
+                terms.canary = None;
+                Event::ReloadOrdered { asker, terms }
+            }
+            Event::Decided { .. } if mutant == Mutant::ForgetsDecision => return None,
+            Event::Decided { only, asker, .. } if mutant == Mutant::AlwaysPromotes => {
+                Event::Decided { decision: Decision::Promote, only, asker }
+            }
+            Event::Decided { decision, asker, .. } if mutant == Mutant::DecidesOnAny => {
+                Event::Decided { decision, only: None, asker }
+            }
             Event::StopAsked { .. } if mutant == Mutant::ForgetsStopAsked => return None,
             Event::ReloadOrdered { asker, mut terms } if mutant == Mutant::ForgetsTerms => {
                 terms.if_generation = None;
@@ -416,6 +242,21 @@ impl Subject {
                 let after = Millis(0);
                 let outcome = Outcome::Done { generation, after };
                 Fact::ReloadEnded { generation, outcome }
+            }
+            Fact::ReloadEnded { outcome: Outcome::Undone { .. }, .. }
+                if mutant == Mutant::HidesFailedCanary =>
+            {
+                return;
+            }
+            Fact::ReloadEnded { outcome: Outcome::PutBack { .. }, .. }
+                if mutant == Mutant::PutsBackInSilence =>
+            {
+                return;
+            }
+            Fact::ReloadEnded { outcome: Outcome::Holds { generation, after, .. }, .. }
+                if mutant == Mutant::TakesHoldingForDone =>
+            {
+                Fact::ReloadEnded { generation, outcome: Outcome::Done { generation, after } }
             }
             Fact::Abandoned { slot, pid } => match mutant {
                 Mutant::NeverAbandons => return,

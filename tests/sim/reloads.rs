@@ -1,7 +1,7 @@
 //! The laws of reloads: one at a time, of one generation more than before, and everybody who asks is
 //! answered once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fd3::plan::{Rules, Surge};
 use fd3::units::{Asker, CommandId, Generation, Millis, Pid, SlotId};
@@ -15,6 +15,10 @@ pub struct Reloads {
     pub offered: Vec<CommandId>,
     pub loading: Option<Generation>,
     pub under_way: Option<UnderWay>,
+    /// The rules of each generation that was loaded.
+    rules: BTreeMap<Generation, Rules>,
+    /// One that holds: its generation, and its slots by now, of so many.
+    pub canary: Option<(Generation, BTreeSet<SlotId>, usize)>,
     /// The slot whose worker is replaced because of its age.
     pub renewing: Option<SlotId>,
     /// The generations that may be started.
@@ -25,6 +29,8 @@ pub struct Reloads {
     pub drain: Option<Millis>,
     /// A worker of an older generation was told to stop while the present reload ran.
     pub told_old: bool,
+    /// Where workers of the generation that is under way were started.
+    spawned: BTreeSet<SlotId>,
     /// Who was told last that it was too slow, which is its own affair.
     pub too_slow: Option<Pid>,
 }
@@ -34,18 +40,22 @@ pub struct UnderWay {
     pub rules: Rules,
 }
 
-impl Default for Reloads {
-    fn default() -> Reloads {
+impl Reloads {
+    /// Those of a world that begins with these rules.
+    pub fn of(rules: &Rules) -> Reloads {
         Reloads {
             asked: Vec::new(),
             offered: Vec::new(),
             loading: None,
             under_way: None,
+            rules: BTreeMap::from([(Generation(1), rules.clone())]),
+            canary: None,
             renewing: None,
             known: BTreeSet::from([Generation(1)]),
             surge: 0,
-            drain: None,
+            drain: rules.drain_timeout,
             told_old: false,
+            spawned: BTreeSet::new(),
             too_slow: None,
         }
     }
@@ -66,6 +76,9 @@ impl Reloads {
         {
             return Err("a reload begins while another one runs".into());
         }
+        if self.canary.is_some() {
+            return Err("a reload begins while a canary holds".into());
+        }
         if self.known.contains(&generation) {
             return Err(format!("generation {generation} is loaded again"));
         }
@@ -84,6 +97,8 @@ impl Reloads {
     pub fn loaded(&mut self, rules: &Rules, count: usize) {
         let Some(generation) = self.loading.take() else { return };
         self.known.insert(generation);
+        self.rules.insert(generation, rules.clone());
+        self.spawned.clear();
         self.surge = self.surge.max(match rules.surge {
             Surge::All => count,
             Surge::AtMost(most) => most.max(1) as usize,
@@ -93,6 +108,30 @@ impl Reloads {
         self.told_old = false;
     }
 
+    /// From what was loaded before: the canary's load goes to all, or goes.
+    pub fn begins(&mut self, generation: Generation, count: usize) {
+        if self.under_way.is_some() {
+            return;
+        }
+        self.surge = self.surge.max(count);
+        if self.canary.as_ref().is_some_and(|(own, ..)| *own == generation) {
+            self.canary = None;
+        }
+        if let Some(rules) = self.rules.get(&generation).cloned() {
+            self.under_way = Some(UnderWay { generation, rules });
+            self.told_old = false;
+        }
+    }
+
+    pub fn holds(&mut self, generation: Generation, slots: u32) -> Claim {
+        let own = core::mem::take(&mut self.spawned);
+        if own.len() > slots as usize {
+            return Err(format!("a canary of {slots} slots was started in {own:?}"));
+        }
+        self.canary = Some((generation, own, slots as usize));
+        Ok(())
+    }
+
     pub fn forget(&mut self, generation: Generation) -> Claim {
         if self.known.remove(&generation) {
             return Ok(());
@@ -100,7 +139,16 @@ impl Reloads {
         Err(format!("generation {generation} is forgotten, and which was never known"))
     }
 
-    pub fn may_spawn(&self, generation: Generation) -> Claim {
+    pub fn may_spawn(&mut self, slot: SlotId, generation: Generation) -> Claim {
+        if self.under_way.as_ref().is_some_and(|reload| reload.generation == generation) {
+            self.spawned.insert(slot);
+        }
+        if let Some((_, own, most)) = self.canary.as_mut().filter(|(own, ..)| *own == generation) {
+            own.insert(slot);
+            if own.len() > *most {
+                return Err(format!("a canary of {most} slots spreads to slot {slot}"));
+            }
+        }
         if self.known.contains(&generation) {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use fd3::supervisor::{Action, Fact, Next, Outcome, StopReason};
 
+use crate::happen::ORDERED;
 use crate::scene::BY;
 
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +56,19 @@ pub enum Sight {
     ToldByAnother,
     /// A slot waits until somebody connects.
     WaitsAgain,
+    CanaryHolds,
+    /// A worker of the canary's failed, or one that was to follow it.
+    CanaryUndone,
+    CanaryPutBack,
+    /// It could not be rolled back.
+    CanaryHoldsOn,
+    /// A reload waits for what becomes of a canary.
+    AfterCanary,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 37] = [
+    pub const ALL: [Sight; 42] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -96,6 +105,11 @@ impl Sight {
         Sight::TooOldByFar,
         Sight::ToldByAnother,
         Sight::WaitsAgain,
+        Sight::CanaryHolds,
+        Sight::CanaryUndone,
+        Sight::CanaryPutBack,
+        Sight::CanaryHoldsOn,
+        Sight::AfterCanary,
         Sight::Healed,
     ];
 
@@ -103,7 +117,9 @@ impl Sight {
     pub fn is_not_built(self) -> bool {
         let starters = [Sight::TriedAgain, Sight::PiledUp, Sight::TooOld, Sight::TooOldByFar]
             .map(|one| one as u64);
-        !cfg!(feature = "starter") && starters.contains(&(self as u64))
+        let canary =
+            self as u64 >= Sight::CanaryHolds as u64 && self as u64 != Sight::Healed as u64;
+        !cfg!(feature = "starter") && starters.contains(&(self as u64)) || canary && !ORDERED
     }
 }
 
@@ -152,11 +168,16 @@ impl Seen {
                 Outcome::Refused { .. } => Sight::Refused,
                 Outcome::RolledBack { .. } => Sight::RolledBack,
                 Outcome::Stopped | Outcome::Scaled { .. } => Sight::ReloadStopped,
+                Outcome::Holds { .. } => Sight::CanaryHolds,
+                Outcome::Undone { .. } => Sight::CanaryUndone,
+                Outcome::PutBack { .. } => Sight::CanaryPutBack,
+                Outcome::HoldsOn { .. } => Sight::CanaryHoldsOn,
             }),
             Fact::RenewalEnded { outcome: Outcome::Done { .. }, .. } => self.note(Sight::Renewed),
             Fact::RenewalEnded { .. } => self.note(Sight::NotRenewed),
             Fact::TriedAgain { .. } => self.note(Sight::TriedAgain),
             Fact::TooOld { .. } => self.note(Sight::TooOld),
+            Fact::ReloadAfterCanary => self.note(Sight::AfterCanary),
             Fact::ReloadWaits { .. } => {}
             Fact::Reloading { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => {}
             Fact::Started { .. } | Fact::Stopping { .. } | Fact::SignalIgnored { .. } => {}

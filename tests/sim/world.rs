@@ -37,6 +37,8 @@ pub enum Happening {
     /// Somebody orders by name.
     StopAsked(Ending),
     ReloadOrdered,
+    CanaryOrdered,
+    Decided,
     ScaleAsked,
     RestartAsked,
     /// Somebody connects.

@@ -54,6 +54,7 @@ impl Speaker {
                     None
                 }
                 Failure::Stops { .. } | Failure::NotStopped { .. } | Failure::Listener => None,
+                Failure::Decided => None,
             },
             Fact::TooOld { after, .. } => {
                 self.doing.set(Doing::AutoRestart);
@@ -81,7 +82,7 @@ impl Speaker {
             Fact::StopTimedOut { .. } | Fact::Abandoned { .. } | Fact::Replaced { .. } => None,
             Fact::LeftoversKilled { .. } | Fact::ListenersDown | Fact::StoppingNow { .. } => None,
             Fact::SignalIgnored { .. } | Fact::Scaled { .. } | Fact::Renewing { .. } => None,
-            Fact::RenewalEnded { .. } => None,
+            Fact::RenewalEnded { .. } | Fact::ReloadAfterCanary => None,
         }
     }
 

@@ -13,7 +13,19 @@ fn only_a_whole_line_is_an_order() {
     let verbose = Some(Ok(Request::Reload(Wait::WithProgress, Conditions::default())));
     let seven = Request::Restart(SlotId(7), Wait::WithProgress);
     let level = |level| Some(Ok(Request::LogLevel(level)));
-    let table: [(&[u8], _); 18] = [
+    let decide = |decision, wait, only: Option<u32>| {
+        Some(Ok(Request::Decide(decision, wait, only.map(Generation))))
+    };
+    let of_two = Conditions { canary: Some(2), ..Conditions::default() };
+    let of_seven = Conditions { if_generation: Some(Generation(7)), ..of_two.clone() };
+    let canary = |conditions| Some(Ok(Request::Reload(Wait::ForTheOutcome, conditions)));
+    let table: [(&[u8], _); 24] = [
+        (b"promote\n", decide(Decision::Promote, Wait::ForTheOutcome, None)),
+        (b"promote --if-generation 3\n", decide(Decision::Promote, Wait::ForTheOutcome, Some(3))),
+        (b"rollback --no-wait\n", decide(Decision::RollBack, Wait::No, None)),
+        (b"reload --canary 2\n", canary(of_two)),
+        (b"reload --canary 2 --if-generation 7\n", canary(of_seven.clone())),
+        (b"reload --if-generation 7 --canary 2\n", canary(of_seven)),
         (b"stop\n", Some(Ok(Request::Stop(Ending::Limited, Wait::ForTheOutcome)))),
         (b"stop --no-wait --now\n", Some(Ok(Request::Stop(Ending::Now, Wait::No)))),
         (b"stop --drain\n", Some(Ok(Request::Stop(Ending::Patient, Wait::ForTheOutcome)))),
@@ -40,7 +52,16 @@ fn only_a_whole_line_is_an_order() {
 
 #[test]
 fn what_cannot_be_asked_for_is_told() {
-    let table: [(&[u8], &str); 16] = [
+    let table: [(&[u8], &str); 19] = [
+        (b"reload --canary 0\n", "reload --canary \"0\": accepted: 1 to 9999"),
+        (
+            b"reload --if-generation 7 --canary\n",
+            "reload --canary: its number is missing; accepted: 1 to 9999",
+        ),
+        (
+            b"promote 1\n",
+            "promote \"1\": one word too many; accepted: --if-generation N, --verbose or --no-wait",
+        ),
         (b"reload --\n", "reload --: COMMAND is missing"),
         (
             b"reload --if-generation\n",
@@ -60,28 +81,28 @@ fn what_cannot_be_asked_for_is_told() {
         (b"status all\n", "status \"all\": one word too many; accepted: --json"),
         (
             b"\n",
-            "\"\" cannot be asked for; accepted: reload, status, stop, scale, restart, log-level",
+            "\"\" cannot be asked for; accepted: reload, promote, rollback, status, stop, scale, restart, log-level",
         ),
         (
             b"Reload\n",
-            "\"Reload\" cannot be asked for; accepted: reload, status, stop, scale, restart, log-level",
+            "\"Reload\" cannot be asked for; accepted: reload, promote, rollback, status, stop, scale, restart, log-level",
         ),
         (
             b"reload\0\n",
-            "\"reload\0\" cannot be asked for; accepted: reload, status, stop, scale, restart, log-level",
+            "\"reload\0\" cannot be asked for; accepted: reload, promote, rollback, status, stop, scale, restart, log-level",
         ),
         (
             b"GET / HTTP/1.1\r\n",
-            "\"GET\" cannot be asked for; accepted: reload, status, stop, scale, restart, log-level",
+            "\"GET\" cannot be asked for; accepted: reload, promote, rollback, status, stop, scale, restart, log-level",
         ),
         (b"\xff\n", "not UTF-8"),
         (
             b"reload now\n",
-            "reload \"now\": one word too many; accepted: --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...",
+            "reload \"now\": one word too many; accepted: --canary K, --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...",
         ),
         (
             b"reload --no-wait --no-wait\n",
-            "reload \"--no-wait\": one word too many; accepted: --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...",
+            "reload \"--no-wait\": one word too many; accepted: --canary K, --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...",
         ),
         (&[b'x'; CONTROL_LINE_MAX + 1], "a longer line than 512 bytes"),
     ];
@@ -122,6 +143,22 @@ fn an_outcome_is_one_line_that_both_sides_understand() {
             failed(Failure::NotReady { slot, pid, after }),
             "failed the old generation goes on: slot 1: worker 7 was not ready within 2.1s",
         ),
+        (
+            Outcome::Holds { generation: Generation(2), slots: 1, after },
+            "ok canary holds generation=2 slots=1 after=2.1s",
+        ),
+        (
+            Outcome::PutBack { generation: Generation(1), after },
+            "ok rolled back generation=1 after=2.1s",
+        ),
+        (
+            Outcome::Undone { why: Rc::new(Failure::Decided) },
+            "failed the old generation is put back: somebody has it rolled back",
+        ),
+        (
+            Outcome::HoldsOn { why: Rc::new(Failure::Hung { slot, pid }) },
+            "failed the canary's workers go on: slot 1: worker 7 hung",
+        ),
         (Outcome::Stopped, "failed fd3 stops"),
         (Outcome::Scaled { workers: 3 }, "ok scaled workers=3"),
     ];
@@ -134,7 +171,9 @@ fn an_outcome_is_one_line_that_both_sides_understand() {
     ];
     let reloads = table.into_iter().map(|one| (Order::Reload, one));
     let restarts = restarts.into_iter().map(|one| (Order::Restart(slot), one));
-    for (order, (outcome, line)) in reloads.chain(restarts) {
+    let done = Outcome::Done { generation: Generation(2), after };
+    let promoted = (Order::Promote, (done, "ok promoted generation=2 after=2.1s"));
+    for (order, (outcome, line)) in reloads.chain(restarts).chain([promoted]) {
         let answer = came(order, &outcome);
         assert_eq!(answer, format!("{line}\n"));
         let (first, rest) = line.split_once(' ').expect("two words");
@@ -176,7 +215,7 @@ fn a_command_comes_as_it_went() {
     }
     assert_eq!(line.split(' ').count(), 5 + words.len(), "{line}");
     let command = words.map(|word| CString::new(word).expect("no NUL")).to_vec();
-    let conditions = Conditions { if_generation: Some(Generation(7)), command };
+    let conditions = Conditions { if_generation: Some(Generation(7)), canary: None, command };
     let expected = Some(Ok(Request::Reload(Wait::No, conditions)));
     assert_eq!(hear(format!("{line}\n").as_bytes()), expected);
 }

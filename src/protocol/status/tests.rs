@@ -53,8 +53,8 @@ fn slots_of_all_kinds() -> Vec<(SlotView, Past, Vec<More>)> {
 
 fn told(form: Form, course: Course) -> String {
     let mut out = String::new();
-    let overview =
-        Overview { course, generation: Generation(11), workers: 7, ready: 1, waiting: 0 };
+    let (generation, canary) = (Generation(11), None);
+    let overview = Overview { course, generation, workers: 7, ready: 1, waiting: 0, canary };
     let (version, uptime) = ("0.1.0", Millis(187_200_000));
     let long = format!("unix:/run/{}", "x".repeat(100));
     let listeners = [
@@ -115,6 +115,26 @@ fn what_goes_on_is_told_in_the_first_line() {
 }
 
 #[test]
+fn a_canary_is_told_with_its_generation_and_slots() {
+    for (failed, line) in [
+        (false, "CANARY       generation 12, slots: 3\nCOMMAND      /app\n"),
+        (true, "CANARY       generation 12, slots: 3, rolling back\nCOMMAND      /app\n"),
+    ] {
+        let (course, generation) = (Course::Running, Generation(11));
+        let canary = Some(Holding { generation: Generation(12), slots: 3, failed });
+        let overview = Overview { course, generation, workers: 7, ready: 7, waiting: 0, canary };
+        let (command, uptime) = (["/app".to_string()], Millis(0));
+        let first = Head { version: "0.1.0", pid: Pid(1), uptime, overview, command: &command };
+        let (mut table, mut json) = (String::new(), String::new());
+        head(Form::Table, &first, 0, &mut table);
+        head(Form::Json, &first, 0, &mut json);
+        assert!(table.ends_with(line), "{table}");
+        let member = format!("\"canary\":{{\"generation\":12,\"slots\":3,\"failed\":{failed}}},");
+        assert!(json.contains(&member) && json.contains("\"generation\":11,"), "{json}");
+    }
+}
+
+#[test]
 fn nothing_is_told_of_nothing() {
     let (mut table, mut json) = (String::new(), String::new());
     let overview = Overview {
@@ -123,6 +143,7 @@ fn nothing_is_told_of_nothing() {
         workers: 1,
         ready: 0,
         waiting: 0,
+        canary: None,
     };
     let command = ["/app".to_string()];
     let (pid, uptime) = (Pid(1), Millis(0));

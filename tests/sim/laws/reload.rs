@@ -1,5 +1,7 @@
 //! The laws of how a reload ends.
 
+use std::collections::BTreeSet;
+
 use fd3::plan::{Surge, Ways};
 use fd3::supervisor::{Failure, Outcome};
 use fd3::units::Generation;
@@ -30,6 +32,7 @@ impl Laws {
         if matches!(outcome, Outcome::Done { .. }) && self.workers.values().any(stays) {
             return Err("a reload is done, and an old worker stays".into());
         }
+        self.canary_came(generation, outcome, all)?;
         match outcome {
             Outcome::Done { .. } if all && self.rules.ways() == Ways::Own => {
                 let news = |worker: &&Worker| worker.generation == generation;
@@ -45,6 +48,46 @@ impl Laws {
             }
             Outcome::Done { .. } | Outcome::RolledBack { .. } => Ok(()),
             Outcome::Refused { .. } | Outcome::Stopped | Outcome::Scaled { .. } => Ok(()),
+            Outcome::Holds { .. } | Outcome::Undone { .. } => Ok(()),
+            Outcome::PutBack { .. } | Outcome::HoldsOn { .. } => Ok(()),
+        }
+    }
+
+    /// It has no more slots than it says, and when it is rolled back none of its workers stays.
+    fn canary_came(&mut self, of: Generation, outcome: &Outcome, all: bool) -> Claim {
+        let stays = |worker: &&Worker| worker.is_to_stay();
+        match outcome {
+            Outcome::Holds { slots, .. } => {
+                self.excuse();
+                self.reloads.holds(of, *slots)
+            }
+            Outcome::PutBack { generation, .. } => {
+                self.excuse();
+                let own = self.reloads.canary.take().map(|(own, ..)| own);
+                let mut left = self.workers.values().filter(stays);
+                let back = own.is_some_and(|own| own > *generation);
+                match left.find(|worker| !back || Some(worker.generation) == own) {
+                    Some(worker) => Err(format!("slot {} is not rolled back", worker.slot)),
+                    None => Ok(()),
+                }
+            }
+            Outcome::Undone { .. } if all && self.reloads.told_old => {
+                Err("a promotion failed, and an old worker was told to stop".into())
+            }
+            Outcome::Undone { .. } => {
+                self.excuse();
+                self.reloads.canary.get_or_insert((of, BTreeSet::new(), usize::MAX));
+                Ok(())
+            }
+            Outcome::HoldsOn { .. } => {
+                self.excuse();
+                Ok(())
+            }
+            Outcome::Done { .. } | Outcome::RolledBack { .. } | Outcome::Stopped => {
+                self.reloads.canary = None;
+                Ok(())
+            }
+            Outcome::Refused { .. } | Outcome::Scaled { .. } => Ok(()),
         }
     }
 }

@@ -60,7 +60,10 @@ impl Model {
         if due.scaled || due.waits.is_some() {
             return Err("a change of scale is not told".into());
         }
-        if due.load || due.reloading || due.came.is_some() || !due.forget.is_empty() {
+        if due.after_canary {
+            return Err("nobody is told that a reload waits for the canary".into());
+        }
+        if due.load || due.reloading || !due.came.is_empty() || !due.forget.is_empty() {
             return Err(format!("a reload is not told or not begun: {:?}", due.came));
         }
         if due.too_old.is_some() || !due.again.is_empty() {
@@ -101,7 +104,8 @@ impl Model {
             Some(Newcomer::Waits(until)) => Some(until),
             _ => None,
         });
-        let groups = groups.chain(ages).chain(again);
+        let canary = self.canary.as_ref().and_then(|canary| canary.again);
+        let groups = groups.chain(ages).chain(again).chain(canary);
         let others = groups.chain(outage).chain(at_once).chain(takeover);
         workers.chain(waits).chain(others).min()
     }

@@ -42,11 +42,14 @@ impl Model {
             Event::GroupGone { group } => drop(self.groups.remove(group)),
             Event::ListenerReplaced => self.listener_replaced(now),
             Event::ListenerDead => self.listener_dead(now),
-            Event::ReloadAsked { asker } => self.reload_asked(*asker),
             Event::ReloadOrdered { asker: Some(asker), terms } => {
                 self.reload_ordered(*asker, *terms);
             }
             Event::ReloadOrdered { asker: None, .. } => {}
+            Event::Decided { decision, only, asker: Some(asker) } => {
+                self.decided(now, *decision, *only, *asker);
+            }
+            Event::Decided { asker: None, .. } => {}
             Event::StopAsked { how } => self.stop_asked(now, *how),
             Event::ScaleAsked { workers, asker: Some(asker) } => self.scale_asked(*workers, *asker),
             Event::RestartAsked { slot, asker: Some(asker) } => self.restart_asked(*slot, *asker),
@@ -62,6 +65,7 @@ impl Model {
         self.go_on(now);
         self.scale(now);
         self.age_tells(now);
+        self.step_begins(now);
         self.reload_begins();
         self.renew(now);
         Ok(())
@@ -90,7 +94,7 @@ impl Model {
             Action::Spawn { slot, generation } => self.spawn(now, *slot, *generation),
             Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
             Action::Load { generation, command } => {
-                let right = *command == self.wanted_command.take();
+                let right = *command == self.load_command.take();
                 right && core::mem::take(&mut self.due.load) && generation.0 == self.newest.0 + 1
             }
             Action::Forget { generation } => take(&mut self.due.forget, generation),
@@ -190,8 +194,9 @@ impl Model {
             Fact::TooOld { pid, .. } => self.due.too_old.take() == Some(*pid),
             Fact::Reloading { .. } => core::mem::take(&mut self.due.reloading),
             Fact::ReloadEnded { outcome, .. } => {
-                self.due.came.take().is_some_and(|came| came.is(outcome))
+                self.due.came.pop_front().is_some_and(|came| came.is(outcome))
             }
+            Fact::ReloadAfterCanary => core::mem::take(&mut self.due.after_canary),
             Fact::ListenersDown => core::mem::take(&mut self.due.down),
             Fact::Stopping { status, .. } => self.stop.is_some_and(|stop| stop.status == *status),
             Fact::StoppingNow { .. } => self.stop.is_some(),
@@ -231,6 +236,7 @@ impl Model {
             Follows::Rest => Some(Next::Rest),
             Follows::Wait { .. } => Some(Next::Wait),
             Follows::GiveUp(why) => Some(Next::GiveUp(why)),
+            Follows::AtOnce => Some(Next::Restart(Millis(0))),
             Follows::Restart { .. } => None,
         };
         expected == Some(next)

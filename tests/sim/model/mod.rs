@@ -3,6 +3,7 @@
 //! be missing afterwards. Written from DESIGN, not from the supervisor.
 
 mod after;
+mod canary;
 mod facts;
 mod listeners;
 mod orders;
@@ -19,8 +20,9 @@ use fd3::units::{Asker, CommandId, Generation, Millis, Pid, SlotId};
 use fd3::{Error, ErrorKind};
 
 use crate::scene::Scene;
+use canary::{Canary, Step};
 use orders::Orders;
-use reload::{Newcomer, Reload, Why};
+use reload::{Kind, Newcomer, Reload, Why};
 use state::{
     Due, End, Follows, Group, Haste, Killed, Of, Outage, Phase, Slot, Stop, Told, Wait, Worker,
 };
@@ -51,9 +53,13 @@ pub struct Model {
     wanted: Option<Vec<Asker>>,
     /// The COMMAND that it is to load, and the one that is due to be loaded.
     wanted_command: Option<CommandId>,
+    load_command: Option<CommandId>,
     /// What it is to be started from is being read; who waits for it.
-    loading: Option<Vec<Asker>>,
+    loading: Option<(Kind, Vec<Asker>)>,
     reload: Option<Reload>,
+    canary: Option<Canary>,
+    step: Option<Step>,
+    step_command: Option<CommandId>,
     orders: Orders,
     newest: Generation,
     /// The one that took over last.
@@ -86,8 +92,12 @@ impl Model {
             outage: None,
             wanted: None,
             wanted_command: None,
+            load_command: None,
             loading: None,
             reload: None,
+            canary: None,
+            step: None,
+            step_command: None,
             orders: Orders::default(),
             newest: Generation(1),
             serving: Generation(1),
@@ -215,6 +225,7 @@ impl Model {
             left,
             newcomer,
             watchdog,
+            hung: false,
             gone: false,
             drain,
         };
@@ -290,8 +301,22 @@ impl Model {
             let follows = Follows::Wait { from: Some(from).filter(|from| *from > now) };
             return self.follow(now, End { slot, of, follows }, code);
         }
-        let follows = self.after_end(now, slot, code);
-        self.follow(now, End { slot, of, follows }, code);
+        let why = match (worker.told, worker.hung) {
+            (Some(_), true) => Why::Hung(pid),
+            (Some(_), false) => Why::NotReady(pid),
+            (None, _) => Why::Exited(pid),
+        };
+        self.ends(now, End { slot, of, follows: Follows::Nothing }, code, why);
+    }
+
+    /// Nobody had asked for this end.
+    fn ends(&mut self, now: Millis, end: End, code: u8, why: Why) {
+        let canary = self.is_canary(end.slot);
+        let follows = self.after_end(now, end.slot, code);
+        self.follow(now, End { follows, ..end }, code);
+        if canary {
+            self.canary_failed(now, why);
+        }
     }
 
     /// Its time of being ready is over: a long one makes up for the slot's crashes.
@@ -352,7 +377,8 @@ impl Model {
             _ if !self.proven => Follows::GiveUp(StopReason::CannotStart),
             ErrorKind::Own => self.wait(now, slot),
             ErrorKind::Usage | ErrorKind::NotExecutable | ErrorKind::NotFound => {
-                self.after_end(now, slot, code)
+                let end = End { slot, of: Of::Failure, follows: Follows::Nothing };
+                return self.ends(now, end, code, Why::NotStarted(slot));
             }
         };
         self.follow(now, End { slot, of: Of::Failure, follows }, code);
@@ -367,7 +393,12 @@ impl Model {
         };
         if rests {
             self.last_failure = if failed { code } else { self.last_failure };
+            self.leaves_canary(slot);
             return Follows::Rest;
+        }
+        // Unless it comes by itself, as its newcomer.
+        if self.leaves_canary(slot) && self.slot(slot).newcomer.is_none() {
+            return Follows::AtOnce;
         }
         self.again(now, slot)
     }
@@ -418,6 +449,7 @@ impl Model {
         match end.follows {
             Follows::Nothing | Follows::InVain => {}
             Follows::Rest => self.slot(end.slot).rests = true,
+            Follows::AtOnce => self.slot(end.slot).vacant = true,
             Follows::Wait { from: None } => self.slot(end.slot).waits = true,
             Follows::Wait { from } => {
                 self.slot(end.slot).wait = Some(Wait { began: now, until: from });

@@ -6,7 +6,7 @@ use fd3::plan::Ways;
 use fd3::supervisor::{Ending, Terms};
 use fd3::units::{Asker, Millis, SlotId};
 
-use super::reload::{Came, Reload};
+use super::reload::{Came, Kind, Reload};
 use super::{Haste, Model, Slot, Worker};
 
 /// What is still to be carried out.
@@ -29,7 +29,7 @@ impl Model {
         }
     }
 
-    fn is_too_late(&mut self, asker: Asker) -> bool {
+    pub(super) fn is_too_late(&mut self, asker: Asker) -> bool {
         let late = self.stop.is_some() || self.finished;
         if late {
             self.due.answers.push((asker, Came::Stopped));
@@ -46,8 +46,13 @@ impl Model {
         let busy = wanted || self.loading.is_some() || self.replaces_all();
         let meant = terms.if_generation.is_none_or(|it| it == self.serving && !busy);
         let taken = self.wanted_command.is_some() && terms.command.is_some();
-        if !meant || taken {
+        let other = self.canary.is_some() || self.step.is_some();
+        let canary = terms.canary.is_none_or(|slots| self.may_canary(slots) && !busy && !other);
+        if !meant || taken || !canary || self.undecided() {
             return self.due.answers.push((asker, Came::Refused));
+        }
+        if let Some(slots) = terms.canary {
+            return self.canary_ordered(slots, terms, asker);
         }
         self.wanted_command = self.wanted_command.or(terms.command);
         self.reload_asked(Some(asker));
@@ -146,7 +151,8 @@ impl Model {
 
     /// The oldest one that still holds its seat, when nothing else is being replaced.
     pub(super) fn renew(&mut self, now: Millis) {
-        let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
+        let wanted = self.wanted.is_some() && self.canary.is_none() || self.step_is_due();
+        let idle = self.reload.is_none() && self.loading.is_none() && !wanted;
         let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
         if !self.running() || !idle || !free || self.rules.ways() == Ways::Starter {
             return;
@@ -171,8 +177,8 @@ impl Model {
     fn renew_slot(&mut self, now: Millis, slot: SlotId, askers: Vec<Asker>) {
         let generation = self.slot(slot).generation;
         let rules = self.loads[generation.0 as usize].clone();
-        let (renewal, todo, proven) = (Some(slot), vec![slot], false);
-        self.reload = Some(Reload { generation, renewal, askers, rules, todo, proven });
+        let (kind, todo, proven) = (Kind::One(slot), vec![slot], false);
+        self.reload = Some(Reload { generation, kind, askers, rules, todo, proven });
         self.due.renewing.push(slot);
         self.go_on(now);
     }

@@ -4,19 +4,32 @@ use fd3::plan::{Rules, Surge, Ways};
 use fd3::supervisor::{Failure, Outcome};
 use fd3::units::{Asker, Generation, Millis, Pid, SlotId};
 
+use super::canary::Canary;
 use super::{Model, Phase, Worker};
 
 /// The reload that runs.
 pub(super) struct Reload {
     pub(super) generation: Generation,
-    /// Of this slot alone, because of its worker's age, or of an order.
-    pub(super) renewal: Option<SlotId>,
+    pub(super) kind: Kind,
     pub(super) askers: Vec<Asker>,
     pub(super) rules: Rules,
     /// Slots that had no turn yet, the next one last.
     pub(super) todo: Vec<SlotId>,
     /// One of its workers has taken over.
     pub(super) proven: bool,
+}
+
+/// Whom it replaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    All,
+    /// One slot's, because of its worker's age, or of an order.
+    One(SlotId),
+    /// Those of so many slots; then it holds.
+    Canary(u32),
+    Promote,
+    /// The canary's, by what serves.
+    Back,
 }
 
 /// What a slot's newcomer is about.
@@ -38,6 +51,11 @@ pub(super) enum Came {
     Done,
     Refused,
     RolledBack(Why),
+    /// In so many slots.
+    Holds(u32),
+    Undone(Why),
+    Back,
+    HoldsOn(Why),
     Stopped,
     Scaled(u32),
 }
@@ -51,6 +69,7 @@ pub(super) enum Why {
     Stops(Pid),
     NotStopped(Pid),
     Listener,
+    Decided,
 }
 
 impl Reload {
@@ -67,6 +86,10 @@ impl Came {
             Outcome::Stopped => *self == Came::Stopped,
             Outcome::Scaled { workers } => *self == Came::Scaled(*workers),
             Outcome::RolledBack { why, .. } => *self == Came::RolledBack(Why::of(why)),
+            Outcome::Holds { slots, .. } => *self == Came::Holds(*slots),
+            Outcome::Undone { why } => *self == Came::Undone(Why::of(why)),
+            Outcome::PutBack { .. } => *self == Came::Back,
+            Outcome::HoldsOn { why } => *self == Came::HoldsOn(Why::of(why)),
         }
     }
 }
@@ -81,6 +104,7 @@ impl Why {
             Failure::Stops { pid, .. } => Why::Stops(*pid),
             Failure::NotStopped { pid, .. } => Why::NotStopped(*pid),
             Failure::Listener => Why::Listener,
+            Failure::Decided => Why::Decided,
         }
     }
 }
@@ -91,12 +115,12 @@ impl Model {
     }
 
     pub(super) fn replaces_all(&self) -> bool {
-        self.reload.as_ref().is_some_and(|reload| reload.renewal.is_none())
+        self.reload.as_ref().is_some_and(|reload| !matches!(reload.kind, Kind::One(_)))
     }
 
     /// Its worker alone is being replaced.
     pub fn renews(&self, slot: SlotId) -> bool {
-        self.reload.as_ref().is_some_and(|reload| reload.renewal == Some(slot))
+        self.reload.as_ref().is_some_and(|reload| reload.kind == Kind::One(slot))
     }
 
     pub(super) fn reload_asked(&mut self, asker: Option<Asker>) {
@@ -104,7 +128,9 @@ impl Model {
             self.due.answers.extend(asker.map(|asker| (asker, Came::Stopped)));
         } else {
             let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
-            if idle && self.leaving() > 0 {
+            if self.wanted.is_none() && self.undecided() {
+                self.due.after_canary = true;
+            } else if idle && self.leaving() > 0 {
                 self.due.waits = Some(self.leaving());
             }
             self.wanted.get_or_insert_default().extend(asker);
@@ -126,33 +152,42 @@ impl Model {
         if !self.finished && self.is_over().is_some() {
             self.reload_stopped();
         }
-        if self.running() && open && free && self.reload.is_none() && self.loading.is_none() {
-            self.loading = self.wanted.take();
-            self.due.load = self.loading.is_some();
+        let idle = self.reload.is_none() && self.loading.is_none() && self.canary.is_none();
+        if self.running() && open && free && idle {
+            self.loading = self.wanted.take().map(|askers| (Kind::All, askers));
+            if self.loading.is_some() {
+                (self.due.load, self.load_command) = (true, self.wanted_command.take());
+            }
         }
     }
 
     pub(super) fn loaded(&mut self, now: Millis, rules: &Rules) {
-        let Some(askers) = self.loading.take() else { return };
+        let Some((mut kind, askers)) = self.loading.take() else { return };
         self.newest = Generation(self.newest.0 + 1);
         self.kept.push(self.newest);
         self.loads.push(rules.clone());
         let all = (0..self.size).map(SlotId);
-        let todo = all.rev().filter(|slot| !self.slots[slot.0 as usize].rests).collect();
-        let (generation, renewal, rules) = (self.newest, None, rules.clone());
-        self.reload = Some(Reload { generation, renewal, askers, rules, todo, proven: false });
+        let mut todo: Vec<SlotId> = all.filter(|slot| !self.slots[slot.0 as usize].rests).collect();
+        let (generation, rules) = (self.newest, rules.clone());
+        if let Kind::Canary(slots) = kind {
+            todo.truncate(slots as usize);
+            kind = Kind::Canary(todo.last().map_or(0, |last| last.0 + 1));
+            self.canary = Some(Canary { generation, doomed: false, again: None });
+        }
+        todo.reverse();
+        self.reload = Some(Reload { generation, kind, askers, rules, todo, proven: false });
         self.due.reloading = true;
         self.go_on(now);
     }
 
     pub(super) fn load_failed(&mut self) {
-        if let Some(askers) = self.loading.take() {
+        if let Some((_, askers)) = self.loading.take() {
             self.came(askers, Came::Refused);
         }
     }
 
     fn ended(&mut self, now: Millis, reload: Reload, came: Came) {
-        let Some(slot) = reload.renewal else { return self.came(reload.askers, came) };
+        let Kind::One(slot) = reload.kind else { return self.came(reload.askers, came) };
         // One that was replaced by order keeps its time.
         let failed = matches!(came, Came::RolledBack(_)) && reload.askers.is_empty();
         let holder = self.holder(slot).filter(|_| failed);
@@ -168,7 +203,7 @@ impl Model {
 
     fn came(&mut self, askers: Vec<Asker>, came: Came) {
         self.due.answers.extend(askers.into_iter().map(|asker| (asker, came.clone())));
-        self.due.came = Some(came);
+        self.due.came.push_back(came);
     }
 
     /// Turns as far as there is room; the end after the last one.
@@ -189,13 +224,9 @@ impl Model {
                 Some(slot) => self.turn(now, slot, first),
                 None if self.arriving() == 0 => {
                     let Some(reload) = self.reload.take() else { return };
-                    if reload.renewal.is_none() {
-                        self.serving = self.newest;
-                        for slot in self.slots.iter_mut().filter(|slot| slot.waits) {
-                            slot.serves(reload.generation);
-                        }
-                    }
-                    self.ended(now, reload, Came::Done);
+                    self.reload_waiting(&reload);
+                    let came = self.canary_done(reload.generation, reload.kind);
+                    self.ended(now, reload, came);
                     return self.forget();
                 }
                 None => return,
@@ -205,15 +236,23 @@ impl Model {
 
     /// Somebody connects while a reload goes slot by slot: what it loaded serves, once it has proved itself.
     pub(super) fn turn_of_waiting(&mut self, slot: SlotId) {
-        let Some(reload) = self.reload.as_mut().filter(|reload| reload.proven) else { return };
-        reload.todo.retain(|todo| *todo != slot);
-        let generation = reload.generation;
-        self.slot(slot).serves(generation);
+        let Some(reload) = self.reload.as_ref().filter(|reload| reload.proven) else { return };
+        let (generation, kind) = (reload.generation, reload.kind);
+        if self.takes_part(slot, kind) {
+            self.slot(slot).serves(generation);
+        }
+        let same = self.slot(slot).generation == generation;
+        if let Some(reload) = self.reload.as_mut().filter(|_| same) {
+            reload.todo.retain(|todo| *todo != slot);
+        }
     }
 
     /// `first`: its holder has to go first.
     fn turn(&mut self, now: Millis, slot: SlotId, first: bool) {
-        if self.slot(slot).rests || self.slot(slot).waits {
+        let back = self.reload.as_ref().is_some_and(|reload| reload.kind == Kind::Back);
+        // One that failed meanwhile is put back already.
+        let is_back = back && !self.is_canary(slot);
+        if self.slot(slot).rests || self.slot(slot).waits || is_back {
             return;
         }
         let holder = self.holder(slot);
@@ -411,7 +450,13 @@ impl Model {
                 place.vacant |= core::mem::take(&mut place.ceded);
             }
         }
-        self.ended(now, reload, Came::RolledBack(why));
+        let came = match reload.kind {
+            Kind::All | Kind::One(_) => Came::RolledBack(why),
+            Kind::Canary(_) | Kind::Promote | Kind::Back => {
+                self.canary_undone(now, reload.kind, reload.proven, why)
+            }
+        };
+        self.ended(now, reload, came);
         self.forget();
     }
 
@@ -422,6 +467,7 @@ impl Model {
         let waiting = self.wanted.take().unwrap_or_default();
         self.wanted_command = None;
         self.due.answers.extend(waiting.into_iter().map(|asker| (asker, Came::Stopped)));
+        self.canary_stopped();
         self.orders_stopped();
         for slot in &mut self.slots {
             (slot.newcomer, slot.ceded) = (None, false);
@@ -431,8 +477,10 @@ impl Model {
 
     fn forget(&mut self) {
         let (slots, serving) = (&self.slots, self.serving);
+        let canary = self.canary.as_ref().map(|canary| canary.generation);
         let uses = |generation: Generation| {
             generation == serving
+                || Some(generation) == canary
                 || slots.iter().any(|slot| !slot.rests && slot.generation == generation)
         };
         let (kept, unused): (Vec<_>, Vec<_>) = self.kept.iter().partition(|kept| uses(**kept));

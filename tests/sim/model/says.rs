@@ -70,6 +70,7 @@ impl Model {
         self.due.cont.push(pid);
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.told = Some(Told { until, wanted: false });
+            worker.hung = true;
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     pub(super) gone: bool,
     /// It has not taken over yet.
     pub(super) newcomer: bool,
+    /// Its watchdog missed it.
+    pub(super) hung: bool,
     /// How often it must say that it is well.
     pub(super) watchdog: Option<Millis>,
     /// How long it may take to finish when it is replaced.
@@ -147,7 +149,8 @@ pub(super) struct Due {
     pub(super) reloading: bool,
     pub(super) waits: Option<usize>,
     pub(super) scaled: bool,
-    pub(super) came: Option<Came>,
+    pub(super) after_canary: bool,
+    pub(super) came: VecDeque<Came>,
     /// Another newcomer is tried.
     pub(super) again: Vec<(SlotId, Why, Millis)>,
     pub(super) too_old: Option<Pid>,
@@ -185,6 +188,8 @@ pub(super) enum Follows {
     /// What follows is the reload's affair.
     InVain,
     Rest,
+    /// What serves elsewhere takes its place.
+    AtOnce,
     /// The slot waits for somebody who connects, at once or from this time on.
     Wait {
         from: Option<Millis>,

@@ -160,6 +160,9 @@ impl Model {
             }
         }
         self.waits_over(now);
+        if let Some(canary) = self.canary.as_mut() {
+            canary.again = canary.again.filter(|again| *again > now);
+        }
         let ways = self.rules.ways();
         let workers = self.workers.iter_mut();
         let mut aged: Vec<(Millis, Pid)> = workers
