@@ -11,6 +11,7 @@ FD3_8 = [
     ("PRIVILEGES AND LIMITS OF WORKERS", "Whom a worker runs as, and with what"),
     ("ONE PROGRAM UNDER PID 1", "One program under PID 1"),
     ("CANARIES", "Try it out first"),
+    ("WHAT WORKERS WRITE", "What workers write"),
     ("METRICS", "Watch it"),
     ("CHECKS", "Ask whether it is well"),
     ("START_SERVER", "From Server::Starter"),

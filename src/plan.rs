@@ -299,6 +299,16 @@ pub enum Stdin {
 pub struct LogPlan {
     pub format: LogFormat,
     pub level: Level,
+    pub workers: WorkerLogs,
+}
+
+/// Where workers' stdout and stderr go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkerLogs {
+    /// Where fd3's go.
+    Inherit,
+    /// There by way of fd3, which tells of each line whose it is.
+    Prefix,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

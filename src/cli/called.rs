@@ -12,11 +12,11 @@ use super::{fail, show};
 use crate::error::{Error, Kind};
 use crate::event_loop::{InitLoop, InitPlan};
 use crate::init::{Leftovers, Plan, To};
-use crate::plan::{Level, LogFormat, LogPlan, Reaction, Settings};
+use crate::plan::{Level, LogFormat, LogPlan, Reaction, Settings, WorkerLogs};
 use crate::protocol::{duration, signal_name};
 use crate::sys::environment::variable;
 use crate::sys::signal::Manners;
-use crate::sys::stderr::Stderr;
+use crate::sys::sink::Sink;
 use crate::units::{Millis, Signal};
 
 /// What each of them exits with where its own command line, or the kernel, is wrong.
@@ -49,7 +49,7 @@ fn begin(asked: Result<Asked, Error>) -> u8 {
         Ok(Asked::Run(plan)) => InitLoop::set_up(*plan),
         Ok(Asked::Tell(text)) => return show(text).unwrap_or(FAILED),
         Ok(Asked::TellAside(text)) => {
-            Stderr::new().write(text.as_bytes());
+            Sink::stderr().write(text.as_bytes());
             return 0;
         }
         Err(error) => Err(error),
@@ -278,7 +278,7 @@ fn plan(leftovers: Leftovers, status_of: fn(&Error) -> u8) -> Result<InitPlan, E
         parent_death: None,
         own_parent_death: None,
         manners: Manners::CLEAN,
-        log: LogPlan { level: Level::Warn, format: LogFormat::Text },
+        log: LogPlan { level: Level::Warn, format: LogFormat::Text, workers: WorkerLogs::Inherit },
         status_of,
         adopts: false,
     })

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::plan::{
     Backoff, Control, FD_STORE_MAX, Files, LISTENERS_MAX, Launch, Level, LogFormat, LogPlan, Plan,
     RESPAWN_COUNT_MAX, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Start, Stdin,
-    Surge, WORKERS_MAX, Ways, Workers,
+    Surge, WORKERS_MAX, Ways, WorkerLogs, Workers,
 };
 use crate::protocol;
 use crate::protocol::activation::{PROTOCOLS, Protocol, Protocols};
@@ -137,7 +137,12 @@ pub(super) fn log(typed: &Typed) -> Result<LogPlan, Error> {
         (None, Some(_)) => Level::Info,
         (None, None) => Level::Notice,
     };
-    Ok(LogPlan { level, format: or(typed, "log", LogFormat::Text, log_format)? })
+    let format = or(typed, "log", LogFormat::Text, log_format)?;
+    Ok(LogPlan {
+        level,
+        format,
+        workers: or(typed, "worker-logs", WorkerLogs::Inherit, worker_logs)?,
+    })
 }
 
 /// For errors, of which there may be others than this option: what is none of its words is text.
@@ -374,6 +379,14 @@ fn stdin(given: &Given) -> Result<Option<Stdin>, Error> {
         "inherit" => Ok(Some(Stdin::Inherit)),
         "null" => Ok(Some(Stdin::Null)),
         _ => Err(given.wrong("accepted: inherit, null")),
+    }
+}
+
+fn worker_logs(given: &Given) -> Result<WorkerLogs, Error> {
+    match given.text()? {
+        "inherit" => Ok(WorkerLogs::Inherit),
+        "prefix" => Ok(WorkerLogs::Prefix),
+        _ => Err(given.wrong("accepted: inherit, prefix")),
     }
 }
 

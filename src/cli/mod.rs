@@ -45,7 +45,7 @@ fn fail(error: &Error, format: LogFormat) -> u8 {
     let mut line = LogLine::new(format, Level::Error, at);
     line.message(&error.to_string());
     // If stderr is gone, the exit status still tells.
-    let _ = sys::stderr::Stderr::new().write(line.finish().as_bytes());
+    let _ = sys::sink::Sink::stderr().write(line.finish().as_bytes());
     error.exit_status()
 }
 

@@ -15,7 +15,7 @@ use super::{fail, nothing_after, show, show_help};
 use crate::error::Error;
 use crate::plan::LogFormat;
 use crate::protocol::{control, status};
-use crate::sys::stderr::Stderr;
+use crate::sys::sink::Sink;
 use crate::sys::{environment, fd, signal};
 
 /// One thing that can be asked for.
@@ -104,7 +104,7 @@ fn stop(order: &Order, typed: &Typed) -> Result<(), Ended> {
 }
 
 fn show_progress(line: &str) -> Answer {
-    let _ = Stderr::new().write(format!("{line}\n").as_bytes());
+    let _ = Sink::stderr().write(format!("{line}\n").as_bytes());
     Answer::Part
 }
 

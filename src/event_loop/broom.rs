@@ -2,6 +2,7 @@
 //! nothing.
 
 use super::log::Log;
+use super::outputs::{self, Outputs};
 use super::token::Token;
 use super::{now, process, signal};
 use crate::error::Errno;
@@ -10,17 +11,18 @@ use crate::sweep::{Due, Sweep};
 use crate::sys::epoll::Epoll;
 use crate::sys::signal::SignalFd;
 use crate::sys::wait;
-use crate::units::{Millis, Pid};
+use crate::units::{Millis, Pid, sooner};
 
 /// `fd3 run` without it leaves at its end what is left.
 const HERE: bool = cfg!(feature = "init");
 
 /// The end of `fd3 run`, after that of its workers: everybody else is told to stop, waited for until then, and
-/// killed. `hastens` is a signal that means at once.
+/// killed. `hastens` is a signal that means at once. What they write goes on meanwhile.
 #[inline(never)]
 pub(super) fn sweep_up(
     signals: &SignalFd,
     log: &Log,
+    mut outputs: Option<&mut Outputs>,
     until: Option<Millis>,
     hastens: impl Fn(i32) -> bool,
 ) {
@@ -39,6 +41,11 @@ pub(super) fn sweep_up(
     if signals.watched_by(&mut epoll, Token::Signals.bits()).is_err() {
         return;
     }
+    if let Some(outputs) = outputs.as_mut().filter(|_| outputs::HERE) {
+        // Who cannot be heard here is heard at the end.
+        let _ = outputs.watched_by(&epoll);
+    }
+    let mut written = Vec::new();
     loop {
         let more = reap();
         if !broom.is_anybody_left() {
@@ -52,12 +59,16 @@ pub(super) fn sweep_up(
             Some(Due::GiveUp) => return,
             None => {}
         }
-        let timeout = match sweep.deadline() {
+        let busy = outputs.as_ref().filter(|_| outputs::HERE).and_then(|all| all.deadline());
+        let timeout = match sooner(sweep.deadline(), busy) {
             _ if more => Some(0),
             deadline => deadline.map(|at| at.since(now()).0),
         };
-        if epoll.wait(timeout).is_err() {
-            return;
+        let Ok(ready) = epoll.wait(timeout) else { return };
+        if let Some(outputs) = outputs.as_mut().filter(|_| outputs::HERE) {
+            written.clear();
+            written.extend(ready.iter().map(Token::of));
+            outputs.pass_all(&written, &epoll, log);
         }
         for one in signals.read().unwrap_or_default() {
             if hastens(one.signal) {

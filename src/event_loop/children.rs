@@ -2,6 +2,7 @@
 //! else's orphans on the way.
 
 use super::launch::Started;
+use super::outputs::Ends;
 use super::{EventLoop, Token, Tries, now, process, signal};
 use crate::error::Errno;
 use crate::protocol::notify::{self, Notice, Watchdog};
@@ -31,6 +32,8 @@ pub(super) struct Heard {
     reloading: Option<Millis>,
     /// Its STATUS=: one line of at most `STATUS_MAX` bytes, empty if there is none.
     pub(super) status: String,
+    /// What its pipes are called.
+    pub(super) output: Option<u32>,
     /// It wanted to store more than there is room for, and that was told.
     pub(super) told_full: bool,
 }
@@ -38,9 +41,16 @@ pub(super) struct Heard {
 impl EventLoop {
     #[inline(never)]
     pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
+        let ends = match self.open_ends(slot) {
+            Ok(ends) => ends,
+            Err(error) => return Event::SpawnFailed { slot, error },
+        };
         let listeners = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
         let stored = self.store.of(slot).collect::<Vec<_>>();
-        match self.launcher.start(slot, generation, listeners, &stored) {
+        let output = ends.as_ref().map(Ends::borrowed);
+        let started = self.launcher.start(slot, generation, listeners, &stored, output);
+        let output = self.give_ends(ends, started.as_ref().ok().map(|started| started.pid));
+        match started {
             Err(error) => Event::SpawnFailed { slot, error },
             Ok(Started { pid, user, socket }) => {
                 let token = Token::Notify(pid).bits();
@@ -48,8 +58,16 @@ impl EventLoop {
                     self.log.cannot_hear(slot, pid, errno);
                 }
                 let (status, errno, reloading) = (String::new(), Errno(0), None);
-                let heard =
-                    Heard { slot, socket, user, errno, reloading, status, told_full: false };
+                let heard = Heard {
+                    slot,
+                    socket,
+                    user,
+                    errno,
+                    reloading,
+                    status,
+                    output,
+                    told_full: false,
+                };
                 self.notify.insert(pid, heard);
                 self.record_start(pid, generation);
                 Event::Spawned { slot, pid }
@@ -181,6 +199,7 @@ impl EventLoop {
                 How::Exited(code) => Status::Exited(code),
                 How::Killed(signal) => Status::Killed(Signal(signal)),
             };
+            self.pass_last_words(pid);
             let damage = self.check_listeners(Some(pid), Tries::Anew);
             self.tell(Event::Exited { pid, status });
             self.record_end(pid);

@@ -294,7 +294,7 @@ impl InitLoop {
             added: &added,
             own_pid: &own_pid,
             descriptors: &[],
-            stdin: None,
+            standard: [None; 3],
             parent_death: self.plan.parent_death.map(|signal| signal.0),
             descriptor_limit: None,
             settings,

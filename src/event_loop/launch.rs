@@ -8,6 +8,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::Rlimit;
 
 use super::listeners::Listener;
+use super::outputs;
 use super::store::Stored;
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
@@ -125,6 +126,7 @@ impl Launcher {
         generation: Generation,
         listeners: &[Listener],
         stored: &[&Stored],
+        output: Option<[BorrowedFd<'_>; 2]>,
     ) -> Result<Started, Error> {
         let Some(start) = self.starts.of(generation) else {
             return Err(Error::refused("start", "a worker", "nothing was loaded"));
@@ -156,6 +158,7 @@ impl Launcher {
         if empty {
             make_empty_input(&mut self.empty_input)?;
         }
+        let stdin = self.empty_input.as_ref().filter(|_| empty).map(AsFd::as_fd);
         let child = Child {
             program: &start.program,
             arguments: &start.launch.command,
@@ -163,7 +166,7 @@ impl Launcher {
             added: &added,
             own_pid: &variables.own_pid,
             descriptors: &descriptors,
-            stdin: self.empty_input.as_ref().filter(|_| empty).map(AsFd::as_fd),
+            standard: standard(stdin, output, start.prepared.user),
             parent_death: start.launch.parent_death.map(|signal| signal.0),
             descriptor_limit: self.descriptor_limit,
             settings: &start.prepared.settings,
@@ -174,8 +177,7 @@ impl Launcher {
         let pid = spawn::fork(&child, &self.reports)
             .map_err(|errno| Error::system("fork", "a worker", errno))?;
         self.serial += 1;
-        let origin = Origin { program: start.program.clone(), folder: start.folder.clone() };
-        self.origins.insert(Pid(pid), origin);
+        self.origins.insert(Pid(pid), start.origin());
         Ok(Started { pid: Pid(pid), user: start.prepared.user, socket })
     }
 
@@ -187,6 +189,11 @@ impl Launcher {
             words.push(word.to_string_lossy().into_owned());
         }
         words
+    }
+
+    /// How many there may be at a time.
+    pub(super) fn workers(&self) -> u32 {
+        self.workers
     }
 
     /// Workers started so far.
@@ -208,6 +215,20 @@ impl Launcher {
     pub(super) fn ended(&mut self, pid: Pid) {
         self.origins.remove(pid);
     }
+}
+
+/// What a worker finds on 0, 1 and 2 that is not fd3's own.
+fn standard<'a>(
+    stdin: Option<BorrowedFd<'a>>,
+    output: Option<[BorrowedFd<'a>; 2]>,
+    user: u32,
+) -> [Option<BorrowedFd<'a>>; 3] {
+    let Some([stdout, stderr]) = output.filter(|_| outputs::HERE) else {
+        return [stdin, None, None];
+    };
+    fd::give_to(stdout, user);
+    fd::give_to(stderr, user);
+    [stdin, Some(stdout), Some(stderr)]
 }
 
 /// Those that a worker gets, in this order.
@@ -298,6 +319,10 @@ impl Start {
             self.program = find(&self.launch, &self.prepared)?;
         }
         Ok(())
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { program: self.program.clone(), folder: self.folder.clone() }
     }
 
     fn wants_empty_input(&self, workers: u32) -> bool {

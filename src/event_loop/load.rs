@@ -3,9 +3,9 @@
 
 use alloc::rc::Rc;
 
-use super::EventLoop;
+use super::{EventLoop, outputs};
 use crate::error::Error;
-use crate::plan::{Control, Files, LogPlan, Plan, Rules, Workers};
+use crate::plan::{Control, Files, LogPlan, Plan, Rules, WorkerLogs, Workers};
 use crate::protocol::activation::FIRST_FD;
 use crate::protocol::address::Listen;
 use crate::supervisor::{Event, Fact, Outcome};
@@ -72,6 +72,12 @@ impl Loader {
     }
 }
 
+const LOG_OPTIONS: &str = if cfg!(feature = "worker-logs") {
+    "--log, --worker-logs, --quiet or --verbose"
+} else {
+    "--log, --quiet or --verbose"
+};
+
 /// Descriptors of fd3's own, besides those for listeners and workers, with some to spare.
 const OWN_DESCRIPTORS: u64 = 64;
 
@@ -125,10 +131,15 @@ impl Fixed {
     /// reload runs, and what they store.
     pub(super) fn descriptors(&self, workers: u32) -> u64 {
         let for_each = u64::from(self.fd_store) + 2;
+        let pipes = match self.log.workers {
+            WorkerLogs::Prefix if outputs::HERE => outputs::descriptors(workers),
+            WorkerLogs::Prefix | WorkerLogs::Inherit => 0,
+        };
         OWN_DESCRIPTORS
             + self.reserved() as u64
             + self.listen.len() as u64
             + for_each * u64::from(workers)
+            + pipes
     }
 
     /// Whether all of it is as it was.
@@ -152,7 +163,7 @@ impl Fixed {
             return other("--pid-file or --status-file", "to change them, restart fd3");
         }
         if new.log != self.log {
-            return other("--log, --quiet or --verbose", "to change the log, restart fd3");
+            return other(LOG_OPTIONS, "to change the log, restart fd3");
         }
         Ok(())
     }
@@ -182,7 +193,8 @@ mod tests {
     use crate::plan::{Level, LogFormat};
     use crate::protocol::address::parse;
 
-    const LOG: LogPlan = LogPlan { format: LogFormat::Text, level: Level::Notice };
+    const LOG: LogPlan =
+        LogPlan { format: LogFormat::Text, level: Level::Notice, workers: WorkerLogs::Inherit };
 
     fn fixed(listen: &[&str], workers: Workers, log: LogPlan) -> Fixed {
         let listen = listen.iter().map(|text| Rc::new(parse(text.as_bytes()).expect("an address")));
@@ -233,9 +245,14 @@ mod tests {
             assert_eq!(said(&old, &fixed(&[], workers, LOG)), expected);
         }
         let (json, info) = (LogFormat::Json, Level::Info);
-        for log in [LogPlan { format: json, ..LOG }, LogPlan { level: info, ..LOG }] {
-            let expected = "cannot reload with another --log, --quiet or --verbose: \
-                            to change the log, restart fd3";
+        let workers = WorkerLogs::Prefix;
+        for log in [
+            LogPlan { format: json, ..LOG },
+            LogPlan { level: info, ..LOG },
+            LogPlan { workers, ..LOG },
+        ] {
+            let expected =
+                format!("cannot reload with another {LOG_OPTIONS}: to change the log, restart fd3");
             assert_eq!(said(&old, &fixed(&[], Workers::Count(2), log)), expected);
         }
         let nowhere = Fixed { control: Control::Nowhere, ..fixed(&[], Workers::Count(2), LOG) };

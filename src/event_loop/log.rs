@@ -1,6 +1,7 @@
 //! What the log tells, and how much it matters. A full or closed stderr loses lines, nothing else; how
 //! many were lost is told when there is room again.
 
+use alloc::rc::Rc;
 use core::cell::Cell;
 
 use super::children::Heard;
@@ -13,12 +14,12 @@ use crate::protocol::log_line::{LogLine, level_name};
 use crate::protocol::signal_name;
 use crate::supervisor::{Fact, Next, Outcome, Status, StopReason};
 use crate::sys::clock;
-use crate::sys::stderr::Stderr;
+use crate::sys::sink::Sink;
 use crate::units::{Millis, Pid, Signal, SlotId};
 
 pub(super) struct Log {
     plan: LogPlan,
-    stderr: Stderr,
+    stderr: Rc<Sink>,
     lost: Cell<u64>,
     voice: Option<Voice>,
 }
@@ -31,7 +32,7 @@ pub(crate) type Voice = Box<dyn Fn(&Fact, &Roll) -> Option<String>>;
 
 impl Log {
     pub(super) fn new(plan: LogPlan) -> Log {
-        Log { plan, stderr: Stderr::new(), lost: Cell::new(0), voice: None }
+        Log { plan, stderr: Rc::new(Sink::stderr()), lost: Cell::new(0), voice: None }
     }
 
     /// From now on, and the one before it.
@@ -52,7 +53,12 @@ impl Log {
     /// From now on it goes to what stderr is now, as far as that goes in these words.
     #[cfg(feature = "starter")]
     pub(super) fn speak(&mut self, voice: Voice) {
-        (self.stderr, self.voice) = (Stderr::new(), Some(voice));
+        (self.stderr, self.voice) = (Rc::new(Sink::stderr()), Some(voice));
+    }
+
+    /// Where it goes to.
+    pub(super) fn sink(&self) -> Rc<Sink> {
+        self.stderr.clone()
     }
 
     /// A descriptor of its own, if it has one.

@@ -21,6 +21,7 @@ mod load;
 mod log;
 mod manager;
 mod metrics;
+mod outputs;
 mod records;
 mod roll;
 mod setup;
@@ -42,6 +43,7 @@ use self::log::Log;
 pub(crate) use self::log::Voice;
 use self::manager::Manager;
 use self::metrics::Metrics;
+use self::outputs::Outputs;
 use self::records::Records;
 pub(crate) use self::roll::Roll;
 use self::status::Ledger;
@@ -74,6 +76,7 @@ pub(crate) struct EventLoop {
     parting: Vec<OwnedFd>,
     metrics: Option<Metrics>,
     manager: Option<Manager>,
+    outputs: Option<Box<Outputs>>,
     counts: Counts,
     ledger: Ledger,
     store: Store,
@@ -120,8 +123,10 @@ impl EventLoop {
         }
         if let Some(rest) = self.supervisor.rest_of_stop() {
             let hastens = |signal| self.supervisor.is_order_to_stop(Signal(signal));
-            broom::sweep_up(&self.signals, &self.log, rest.until, hastens);
+            let outputs = self.outputs.as_deref_mut();
+            broom::sweep_up(&self.signals, &self.log, outputs, rest.until, hastens);
         }
+        self.finish_outputs();
         self.close_metrics();
         self.remove_records();
         self.finished.unwrap_or(EXIT_OWN_FAILURE)
@@ -134,7 +139,9 @@ impl EventLoop {
             self.control.as_ref().and_then(Door::deadline),
             self.metrics.as_ref().and_then(Door::deadline),
         ];
-        let others = sooner(sooner(doors[0], doors[1]), self.manager_deadline());
+        let outputs = self.outputs.as_ref().filter(|_| outputs::HERE);
+        let rest = sooner(self.manager_deadline(), outputs.and_then(|all| all.deadline()));
+        let others = sooner(sooner(doors[0], doors[1]), rest);
         let timeout = match sooner(self.supervisor.deadline(), others) {
             _ if self.children_ended => Some(0),
             deadline => deadline.map(|at| at.since(now).0),
@@ -186,6 +193,7 @@ impl EventLoop {
         if manager::HERE {
             self.tell_manager();
         }
+        self.pass_outputs(due);
     }
 
     /// Tells the supervisor a fact and carries out what it asks for, until it asks for no more.
@@ -254,6 +262,7 @@ impl EventLoop {
             self.just_ready = Some(if several { None } else { Some(*pid) });
         } else if let Fact::Scaled { workers } = fact {
             self.launcher.scaled(*workers, self.loader.fixed.descriptors(*workers));
+            self.scale_outputs(*workers);
         }
         if let Fact::Exited { .. }
         | Fact::NotStarted { .. }

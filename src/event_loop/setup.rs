@@ -63,6 +63,7 @@ impl EventLoop {
             parting: Vec::new(),
             metrics: None,
             manager: None,
+            outputs: None,
             counts: Counts::default(),
             ledger: Ledger::new(),
             store: Store::default(),
@@ -103,6 +104,7 @@ impl EventLoop {
             self.open_control(reserved)?;
         }
         self.open_metrics(reserved)?;
+        self.open_outputs()?;
         self.open_records()?;
         self.find_manager();
         self.log.listening(listeners);

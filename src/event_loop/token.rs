@@ -26,6 +26,10 @@ pub(super) enum Token {
     Metrics,
     /// One who asks for them, by its number.
     Scraper(u32),
+    /// Workers wrote to stdout (0) or stderr (1).
+    Output(u32),
+    /// fd3's own has room again.
+    Room(u32),
     Unknown,
 }
 
@@ -44,6 +48,8 @@ impl Token {
             Token::Stored(number) => (8, number as u32),
             Token::Metrics => (9, 0),
             Token::Scraper(number) => (10, number),
+            Token::Output(stream) => (11, stream),
+            Token::Room(stream) => (12, stream),
         };
         kind << 32 | u64::from(number)
     }
@@ -71,6 +77,8 @@ impl Token {
             8 => Token::Stored(number as i32),
             9 => Token::Metrics,
             10 => Token::Scraper(number),
+            11 => Token::Output(number),
+            12 => Token::Room(number),
             _ => Token::Unknown,
         }
     }
@@ -87,7 +95,9 @@ mod tests {
         let (listener, control) = (Token::Listener(255), Token::Control);
         let (stored, scraper) = (Token::Stored(i32::MAX), Token::Scraper(u32::MAX));
         let plain = [Token::Signals, Token::Reports, Token::Paths, Token::Metrics, control];
-        for token in plain.into_iter().chain([pid, listener, client, stored, scraper]) {
+        let output = [Token::Output(0), Token::Output(1), Token::Room(0), Token::Room(1)];
+        let numbered = [pid, listener, client, stored, scraper];
+        for token in plain.into_iter().chain(numbered).chain(output) {
             assert_eq!(Token::from_bits(token.bits()), token);
         }
     }

@@ -20,6 +20,7 @@ pub mod passwd;
 pub mod signal_name;
 pub mod status;
 pub mod succession;
+pub mod worker_line;
 
 use alloc::string::String;
 use core::fmt::{Display, Write};

@@ -146,7 +146,7 @@ impl Launch {
             added: &self.told(role, FIRST_FD)?,
             own_pid: &own_pid,
             descriptors: &descriptors,
-            stdin: None,
+            standard: [None; 3],
             parent_death: None,
             descriptor_limit: None,
             settings: &Settings::default(),

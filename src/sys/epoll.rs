@@ -1,5 +1,7 @@
 //! Waiting, level-triggered, with a deadline.
 
+use core::mem::MaybeUninit;
+
 use rustix::event::Timespec;
 use rustix::event::epoll;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,7 +31,6 @@ impl Epoll {
         Ok(Epoll { fd, ready: Vec::with_capacity(BATCH), blocked: None })
     }
 
-    #[cfg(feature = "init")]
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
     }
@@ -44,6 +45,14 @@ impl Epoll {
 
     pub fn delete(&self, fd: impl AsFd) -> Result<(), Errno> {
         Ok(epoll::delete(&self.fd, fd)?)
+    }
+
+    /// What one of the ready ones is about, without waiting: each in its turn, however often one is.
+    pub fn next(&self) -> Option<u64> {
+        let mut room = [MaybeUninit::uninit()];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let (ready, _) = epoll::wait(&self.fd, &mut room, Some(&at_once)).ok()?;
+        ready.first().map(|event| event.data.u64())
     }
 
     /// Signals other than these may run their handlers while it waits.

@@ -49,6 +49,16 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
 }
 
+/// For a description that nobody shares.
+pub fn set_nonblocking(fd: impl AsFd) -> Result<(), Errno> {
+    Ok(rustix::fs::fcntl_setfl(fd, OFlags::NONBLOCK)?)
+}
+
+/// So that this user can open it by its path, too (/dev/stdout). Where that is not permitted it cannot.
+pub fn give_to(fd: impl AsFd, user: u32) {
+    let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(user)), None);
+}
+
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: onto itself it changes nothing, and on any number it only tells (dup2(2)).
     unsafe { libc::dup2(fd, fd) != -1 }

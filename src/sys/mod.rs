@@ -26,9 +26,9 @@ pub mod record;
 pub mod settings;
 pub mod signal;
 mod signal_pipe;
+pub mod sink;
 pub mod socket;
 pub mod spawn;
-pub mod stderr;
 pub mod stream;
 #[cfg(feature = "init")]
 pub mod terminal;

@@ -5,7 +5,6 @@ use core::ffi::{CStr, c_char};
 use std::ffi::CString;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 use rustix::process::Rlimit;
 
@@ -30,8 +29,8 @@ pub struct Child<'a> {
     pub own_pid: &'a [&'static str],
     /// Go to fd 3, 4, ...; each must lie above all of these numbers.
     pub descriptors: &'a [BorrowedFd<'a>],
-    /// Goes to fd 0; `None` leaves what is there.
-    pub stdin: Option<BorrowedFd<'a>>,
+    /// Go to fd 0, 1 and 2; `None` leaves what is there.
+    pub standard: [Option<BorrowedFd<'a>>; 3],
     pub parent_death: Option<i32>,
     pub descriptor_limit: Option<Rlimit>,
     pub settings: &'a Settings,
@@ -175,10 +174,12 @@ fn die_with_parent(signal: Option<i32>, parent: i32) {
 /// dup2 also clears close-on-exec. No listener is overwritten before it was copied: all
 /// lie above all targets.
 fn place_descriptors(child: &Child<'_>) -> Result<(), Errno> {
-    // First, as its source may lie where a listener goes.
-    if let Some(stdin) = child.stdin {
-        // SAFETY: plain numbers; the child owns its whole table.
-        checked(unsafe { libc::dup2(stdin.as_raw_fd(), 0) })?;
+    // First, as their sources may lie where a listener goes. None of these lies below 3.
+    for (target, source) in (0..).zip(child.standard) {
+        if let Some(source) = source {
+            // SAFETY: plain numbers; the child owns its whole table.
+            checked(unsafe { libc::dup2(source.as_raw_fd(), target) })?;
+        }
     }
     for (target, source) in (FIRST_FD..).zip(child.descriptors) {
         // SAFETY: as above.
@@ -316,7 +317,7 @@ impl Reports {
     pub fn new(reserved: RawFd) -> Result<Reports, Errno> {
         let (read, write) = fd::pipe()?;
         let read = fd::above(read, reserved)?;
-        rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+        fd::set_nonblocking(&read)?;
         Ok(Reports { read, write: fd::above(write, reserved)? })
     }
 

@@ -174,6 +174,10 @@ const ROWS: &[Row] = &[
     row("pid-file", "FILE", "/tmp/pid", &[""], |_| "accepted: a path".into()),
     #[cfg(feature = "records")]
     row("status-file", "FILE", "/tmp/status", &[""], |_| "accepted: a path".into()),
+    #[cfg(feature = "worker-logs")]
+    row("worker-logs", "inherit|prefix", "prefix", &["", "x", "Prefix"], |_| {
+        "accepted: inherit, prefix".into()
+    }),
     row("log", "text|json", "json", &["", "x", "JSON"], |_| "accepted: text, json".into()),
 ];
 

@@ -278,20 +278,22 @@ fn an_idle_fd3_sleeps() {
 
 /// Nothing wakes it, neither `what` is done now nor a second.
 pub fn sleeps_on(fd3: &Fd3, what: impl FnOnce()) {
-    let switches = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", fd3.pid()));
-        let status = status.expect("it runs");
-        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
-        lines.map(str::to_string).collect::<Vec<_>>()
-    };
     until("fd3 sleeps", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", fd3.pid()));
         stat.expect("it runs").contains(") S ")
     });
-    let before = switches();
+    let before = switches(fd3);
     what();
     ticks_in_a_second(fd3);
-    assert_eq!(switches(), before, "something woke it");
+    assert_eq!(switches(fd3), before, "something woke it");
+}
+
+/// How often it has slept and been woken.
+pub fn switches(fd3: &Fd3) -> Vec<String> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", fd3.pid()));
+    let status = status.expect("it runs");
+    let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+    lines.map(str::to_string).collect()
 }
 
 /// How much of its file's code is mapped, in KiB.

@@ -108,6 +108,17 @@ impl Fd3 {
         Fd3 { child, log }
     }
 
+    /// The same with a stdout of the command's own: its stderr alone is the log. Its stdin is open until it ends.
+    pub fn start_beside(mut command: Command) -> Fd3 {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let child = command.stderr(writer).stdin(Stdio::piped()).spawn();
+        let log = Arc::new(Log::default());
+        follow(reader, log.clone());
+        // The command has the writing end as well.
+        drop(command);
+        Fd3 { child: child.expect("the program starts"), log }
+    }
+
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }

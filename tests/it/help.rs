@@ -10,7 +10,8 @@ const WHOLE: bool = cfg!(all(
     feature = "init",
     feature = "metrics",
     feature = "records",
-    feature = "settings"
+    feature = "settings",
+    feature = "worker-logs"
 ));
 
 fn help(words: &[&str]) -> String {

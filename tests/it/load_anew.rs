@@ -118,7 +118,8 @@ fn what_is_broken_or_cannot_be_changed_is_refused_and_nothing_is_changed() {
     let keeps = "a reload keeps their number; TTIN and TTOU change it";
     refused(&format!("cannot reload with another --workers: {keeps}"));
     service.configure("log json\n");
-    let log = "cannot reload with another --log, --quiet or --verbose";
+    let workers = if cfg!(feature = "worker-logs") { "--worker-logs, " } else { "" };
+    let log = &format!("cannot reload with another --log, {workers}--quiet or --verbose");
     refused(&format!("{log}: to change the log, restart fd3"));
     std::fs::remove_file(conf).expect("it is there");
     refused(&format!("cannot read --config \"{conf}\": no such file or directory"));

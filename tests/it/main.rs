@@ -60,4 +60,6 @@ mod starter;
 mod status;
 #[cfg(feature = "fd-store")]
 mod store;
+#[cfg(feature = "worker-logs")]
+mod worker_logs;
 mod world;

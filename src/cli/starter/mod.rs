@@ -25,7 +25,8 @@ use crate::error::{Errno, Error};
 use crate::event_loop::EventLoop;
 use crate::plan::{
     Backoff, Control, Counts, Files, Launch, Level, LogFormat, LogPlan, Patience, Plan, Reaction,
-    Reactions, Readiness, Restart, Rules, SIGNALS, Settings, Start, Surge, Ways, Workers,
+    Reactions, Readiness, Restart, Rules, SIGNALS, Settings, Start, Surge, Ways, WorkerLogs,
+    Workers,
 };
 use crate::protocol::activation::Protocol;
 use crate::protocol::address::{Address, Listen, Options, UnixKind, UnixName};
@@ -70,7 +71,7 @@ impl Died {
 }
 
 fn say(text: &str) {
-    sys::stderr::Stderr::new().write(text.as_bytes());
+    sys::sink::Sink::stderr().write(text.as_bytes());
 }
 
 fn own_pid() -> i32 {
@@ -233,7 +234,7 @@ fn plan(name: &OsString, words: &Words, base: Environment, times: Times) -> Resu
         workers: Workers::Count(1),
         rules: rules(words)?,
         launch,
-        log: LogPlan { format: LogFormat::Text, level: Level::Warn },
+        log: LogPlan { format: LogFormat::Text, level: Level::Warn, workers: WorkerLogs::Inherit },
         control: Control::Automatic,
         metrics: None,
         fd_store: 0,
