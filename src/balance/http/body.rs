@@ -1,0 +1,109 @@
+//! Bodies on their way through: how many of the bytes at hand go on as they are, what must be written before and after
+//! them, and where the body ends. Nothing is copied but trailers.
+//!
+//!     loop {
+//!         let step = relay.step(input)?;
+//!         write step.before, input[..step.pass], step.after;
+//!         input = input[step.pass + step.skip..];
+//!         match step.then { More => read more when input is empty, End => { write relay.tail(); break } }
+//!     }
+
+use super::Wrong;
+use super::head::Framing;
+
+/// How the body goes on to the other side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Out {
+    /// By the framing it came with. Chunk extensions are left out.
+    AsItCame,
+    /// Its data alone: to where the end of the connection is its end (HTTP/1.0).
+    Data,
+    /// As chunks: what came until the end of the connection, and shall not end this one.
+    Chunks,
+}
+
+/// A few bytes of framing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Few {
+    bytes: [u8; 20],
+    len: u8,
+}
+
+impl Few {
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// Call again: with the rest of the input, or when more has come.
+    More,
+    /// The body is over: write `tail`. What is left of the input is no part of it.
+    End,
+}
+
+/// What to do with the front of the input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// First this is written (mostly nothing).
+    pub before: Few,
+    /// Then so many bytes of the input go on as they are,
+    pub pass: usize,
+    /// and then this (mostly nothing).
+    pub after: &'static [u8],
+    /// So many bytes of the input behind those are dropped.
+    pub skip: usize,
+    pub then: Then,
+}
+
+/// A body on its way. Small; allocates for trailers only.
+#[derive(Debug)]
+pub struct Relay {}
+
+impl Relay {
+    /// `data_max`: how many bytes of data there may be (`--max-body`), else `Wrong::BodyTooLarge`; `u64::MAX` for any.
+    /// A body whose length is told is judged here, before a byte of it is read.
+    pub fn new(framing: Framing, out: Out, data_max: u64) -> Result<Relay, Wrong> {
+        let _ = (framing, out, data_max);
+        todo!()
+    }
+
+    /// As much as can be said of `input` at once. With empty input: `End` if the body is over (or was empty), else
+    /// `More` with nothing to do.
+    pub fn step(&mut self, input: &[u8]) -> Result<Step, Wrong> {
+        let _ = input;
+        todo!()
+    }
+
+    /// The trailer fields to pass on, and the end of the chunks, where `step` did not have them passed as they are.
+    pub fn tail(&self) -> &[u8] {
+        todo!()
+    }
+
+    /// The sender closed. `Ok`: that is the body's end, write `tail`. `Err(Wrong::Truncated)`: it is cut short, and the
+    /// other side must see that: close without an end.
+    pub fn closed(&mut self) -> Result<(), Wrong> {
+        todo!()
+    }
+
+    pub fn is_over(&self) -> bool {
+        todo!()
+    }
+
+    /// So many bytes at least go on as they are, without being looked at (for splice); 0 where that is not so.
+    pub fn unseen(&self) -> u64 {
+        todo!()
+    }
+
+    /// So many of `unseen` have gone.
+    pub fn went(&mut self, bytes: u64) {
+        let _ = bytes;
+        todo!()
+    }
+
+    /// Bytes of data so far, without framing: for the access log.
+    pub fn data(&self) -> u64 {
+        todo!()
+    }
+}
