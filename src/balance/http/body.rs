@@ -8,6 +8,9 @@
 //!         match step.then { More => read more when input is empty, End => { write relay.tail(); break } }
 //!     }
 
+mod reader;
+
+use self::reader::{Reader, Run};
 use super::Wrong;
 use super::head::Framing;
 
@@ -32,6 +35,28 @@ pub struct Few {
 impl Few {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// The line that a chunk begins with.
+    fn chunk(size: usize) -> Few {
+        let mut few = Few::default();
+        let digits = (usize::BITS.saturating_sub(size.leading_zeros())).div_ceil(4).max(1);
+        for place in (0..digits).rev() {
+            let digit = size.checked_shr(place.saturating_mul(4)).unwrap_or_default() & 0xf;
+            let digit = u32::try_from(digit).ok().and_then(|digit| char::from_digit(digit, 16));
+            few.push(digit.map_or(b'0', |digit| u8::try_from(digit).unwrap_or(b'0')));
+        }
+        few.push(b'\r');
+        few.push(b'\n');
+        few
+    }
+
+    /// There is room for 16 digits and a line end.
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(usize::from(self.len)) {
+            *place = byte;
+            self.len = self.len.saturating_add(1);
+        }
     }
 }
 
@@ -59,51 +84,93 @@ pub struct Step {
 
 /// A body on its way. Small; allocates for trailers only.
 #[derive(Debug)]
-pub struct Relay {}
+pub struct Relay {
+    reader: Reader,
+    out: Out,
+}
 
 impl Relay {
     /// `data_max`: how many bytes of data there may be (`--max-body`), else `Wrong::BodyTooLarge`; `u64::MAX` for any.
     /// A body whose length is told is judged here, before a byte of it is read.
     pub fn new(framing: Framing, out: Out, data_max: u64) -> Result<Relay, Wrong> {
-        let _ = (framing, out, data_max);
-        todo!()
+        Ok(Relay { reader: Reader::new(framing, data_max)?, out })
     }
 
     /// As much as can be said of `input` at once. With empty input: `End` if the body is over (or was empty), else
     /// `More` with nothing to do.
     pub fn step(&mut self, input: &[u8]) -> Result<Step, Wrong> {
-        let _ = input;
-        todo!()
+        let mut step =
+            Step { before: Few::default(), pass: 0, after: b"", skip: 0, then: Then::More };
+        loop {
+            if self.reader.is_over() {
+                step.then = Then::End;
+                return Ok(step);
+            }
+            let run = self.reader.run();
+            let passes = self.passes(run);
+            // What passes stands first in a step.
+            if passes && step.skip > 0 {
+                return Ok(step);
+            }
+            let rest = input.get(step.pass.saturating_add(step.skip)..).unwrap_or_default();
+            let taken = self.reader.take(rest)?;
+            if taken == 0 && self.reader.run() == run {
+                return Ok(step);
+            }
+            if !passes {
+                step.skip = step.skip.saturating_add(taken);
+                continue;
+            }
+            step.pass = step.pass.saturating_add(taken);
+            if self.out == Out::Chunks && taken > 0 {
+                step.before = Few::chunk(taken);
+                step.after = b"\r\n";
+                return Ok(step);
+            }
+        }
+    }
+
+    fn passes(&self, run: Run) -> bool {
+        match (self.out, run) {
+            (_, Run::Data) | (Out::AsItCame, Run::Framing) => true,
+            (_, Run::Dropped) | (Out::Data | Out::Chunks, Run::Framing) => false,
+        }
     }
 
     /// The trailer fields to pass on, and the end of the chunks, where `step` did not have them passed as they are.
     pub fn tail(&self) -> &[u8] {
-        todo!()
+        match self.out {
+            Out::Data => b"",
+            Out::AsItCame => self.reader.trailers(),
+            Out::Chunks => b"0\r\n\r\n",
+        }
     }
 
     /// The sender closed. `Ok`: that is the body's end, write `tail`. `Err(Wrong::Truncated)`: it is cut short, and the
     /// other side must see that: close without an end.
     pub fn closed(&mut self) -> Result<(), Wrong> {
-        todo!()
+        self.reader.closed()
     }
 
     pub fn is_over(&self) -> bool {
-        todo!()
+        self.reader.is_over()
     }
 
     /// So many bytes at least go on as they are, without being looked at (for splice); 0 where that is not so.
     pub fn unseen(&self) -> u64 {
-        todo!()
+        match self.out {
+            Out::AsItCame | Out::Data => self.reader.unseen(),
+            Out::Chunks => 0,
+        }
     }
 
     /// So many of `unseen` have gone.
     pub fn went(&mut self, bytes: u64) {
-        let _ = bytes;
-        todo!()
+        self.reader.went(bytes);
     }
 
     /// Bytes of data so far, without framing: for the access log.
     pub fn data(&self) -> u64 {
-        todo!()
+        self.reader.data()
     }
 }

@@ -2,12 +2,21 @@
 //! ranges in the head's bytes, in a list whose memory is used again.
 //!
 //! Both parsers are called with *all bytes of the head so far* (same start, more at the end), and go on where they
-//! left off. After a head they are `clear`ed for the next one. What they give refers to those bytes: keep them
+//! left off. How the bytes were cut makes no difference. After a head they are `clear`ed for the next one. What they give refers to those bytes: keep them
 //! (unmoved relative to their start) as long as fields are looked at.
 
-use alloc::vec::Vec;
+mod bytes;
+mod collect;
+mod host;
+mod name;
+mod request;
+mod response;
+mod value;
 
-use super::Wrong;
+pub(super) use collect::{Trailer, trailer};
+pub use name::Name;
+pub use request::RequestParser;
+pub use response::ResponseParser;
 
 /// Where in the head's bytes something is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -65,7 +74,10 @@ pub enum Method {
 impl Method {
     /// May be sent again without being asked (RFC 9110, section 9.2.2).
     pub fn is_idempotent(self) -> bool {
-        todo!()
+        match self {
+            Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options => true,
+            Method::Post | Method::Patch | Method::Other => false,
+        }
     }
 }
 
@@ -78,20 +90,6 @@ pub enum Framing {
     Chunked,
     /// With the connection. Responses only.
     UntilClose,
-}
-
-/// Field names that something here goes by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Name {
-    Host,
-    Connection,
-    ContentLength,
-    TransferEncoding,
-    UserAgent,
-    Referer,
-    Cookie,
-    /// There are more.
-    Other,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +127,8 @@ pub struct Request {
     pub expects_continue: bool,
     /// It asks for another protocol, in a way that can be passed on: HTTP/1.1, without a body, not h2c.
     pub upgrade: bool,
+    /// Connection names fields that end here.
+    pub hop_names: bool,
 }
 
 /// What a response is an answer to, as far as its meaning depends on it.
@@ -169,70 +169,31 @@ pub struct Response {
     /// The backend's connection may be used again after this answer: not where it says close, is HTTP/1.0 without
     /// keep-alive, ends by closing, or said Content-Length beside Transfer-Encoding or in a 204.
     pub persistent: bool,
+    /// Connection names fields that end here.
+    pub hop_names: bool,
 }
 
-/// Hears requests.
-#[derive(Debug, Default)]
-pub struct RequestParser {
-    fields: Vec<Field>,
-}
-
-impl RequestParser {
-    pub fn new() -> RequestParser {
-        RequestParser::default()
-    }
-
-    /// For another head. Keeps its memory.
-    pub fn clear(&mut self) {
-        self.fields.clear();
-    }
-
-    /// `None`: there must be more. An empty line before the request is skipped.
-    pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Request>, Wrong> {
-        let _ = (bytes, limits);
-        todo!()
-    }
-
-    /// In their order.
-    pub fn fields(&self) -> &[Field] {
-        &self.fields
-    }
-
-    /// Whether a client has begun to say something: a connection that is idle need not be told 408.
-    pub fn has_begun(&self) -> bool {
-        todo!()
+/// `HTTP/1.1` and `HTTP/1.0`; `None` for what is no version at all.
+fn version(bytes: &[u8]) -> Option<Result<Version, super::Wrong>> {
+    match bytes {
+        b"HTTP/1.1" => Some(Ok(Version::Http11)),
+        b"HTTP/1.0" => Some(Ok(Version::Http10)),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Some(Err(super::Wrong::Version))
+        }
+        _ => None,
     }
 }
 
-/// Hears responses.
-#[derive(Debug, Default)]
-pub struct ResponseParser {
-    fields: Vec<Field>,
+/// Whether a connection goes on after a message (RFC 9112, section 9.3).
+fn persistent(version: Version, options: value::Options) -> bool {
+    match version {
+        Version::Http11 => !options.close,
+        Version::Http10 => options.keep_alive && !options.close,
+    }
 }
 
-impl ResponseParser {
-    pub fn new() -> ResponseParser {
-        ResponseParser::default()
-    }
-
-    /// For another head. Keeps its memory.
-    pub fn clear(&mut self) {
-        self.fields.clear();
-    }
-
-    /// `None`: there must be more.
-    pub fn parse(
-        &mut self,
-        bytes: &[u8],
-        limits: &Limits,
-        asked: Asked,
-    ) -> Result<Option<Response>, Wrong> {
-        let _ = (bytes, limits, asked);
-        todo!()
-    }
-
-    /// In their order.
-    pub fn fields(&self) -> &[Field] {
-        &self.fields
-    }
+/// Whether a name with underscores looks like one that decides where a message ends or goes.
+fn frames(name: &[u8]) -> bool {
+    matches!(name::known(name).0, Name::Host | Name::ContentLength | Name::TransferEncoding)
 }
