@@ -1,12 +1,14 @@
 //! Bodies on their way through: how many of the bytes at hand go on as they are, what must be written before and after
 //! them, and where the body ends. Nothing is copied but trailers.
 //!
+//! ```text
 //!     loop {
 //!         let step = relay.step(input)?;
 //!         write step.before, input[..step.pass], step.after;
 //!         input = input[step.pass + step.skip..];
 //!         match step.then { More => read more when input is empty, End => { write relay.tail(); break } }
 //!     }
+//! ```
 
 mod reader;
 

@@ -13,6 +13,7 @@ mod request;
 mod response;
 mod value;
 
+pub(super) use bytes::{elements, is_token, trimmed};
 pub(super) use collect::{Trailer, trailer};
 pub use name::Name;
 pub use request::RequestParser;
@@ -191,9 +192,4 @@ fn persistent(version: Version, options: value::Options) -> bool {
         Version::Http11 => !options.close,
         Version::Http10 => options.keep_alive && !options.close,
     }
-}
-
-/// Whether a name with underscores looks like one that decides where a message ends or goes.
-fn frames(name: &[u8]) -> bool {
-    matches!(name::known(name).0, Name::Host | Name::ContentLength | Name::TransferEncoding)
 }

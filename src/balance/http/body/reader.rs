@@ -1,8 +1,10 @@
 //! Where in a body the bytes are: framing, data, or what is left out (RFC 9112, section 7.1). Strict: each byte of
 //! framing can be understood in one way only, or the body is refused.
 //!
+//! ```text
 //!     Size --CRLF--> Data --> DataEnd --CRLF--> Size ... Size(0) --CRLF--> LastLine --CRLF--> Over
 //!       `-;-> Extension -^                                                   `-> Trailers --CRLF CRLF--> Over
+//! ```
 
 use alloc::vec::Vec;
 
@@ -123,15 +125,14 @@ impl Reader {
     /// How many bytes of the front of `input` are of this `run`: the state is behind them then. 0 with a change of
     /// `run`: none.
     pub fn take(&mut self, input: &[u8]) -> Result<usize, Wrong> {
-        match self.state {
-            State::Length(left) | State::Data(left) => Ok(self.take_data(input, left)),
-            State::UntilClose => self.take_until_close(input),
-            State::Trailers => self.take_trailers(input),
-            State::Over => Ok(0),
-            _ => match input.first() {
-                None => Ok(0),
-                Some(byte) => self.take_byte(*byte),
-            },
+        if let State::Length(left) | State::Data(left) = self.state {
+            return Ok(self.take_data(input, left));
+        }
+        match (self.state, input.first()) {
+            (State::UntilClose, _) => self.take_until_close(input),
+            (State::Trailers, _) => self.take_trailers(input),
+            (_, Some(byte)) => self.take_byte(*byte),
+            (_, None) => Ok(0),
         }
     }
 
@@ -270,20 +271,17 @@ impl Reader {
     }
 
     pub fn closed(&mut self) -> Result<(), Wrong> {
-        match self.state {
-            State::UntilClose | State::Over => {
-                self.state = State::Over;
-                Ok(())
-            }
-            _ => Err(Wrong::Truncated),
+        if let State::UntilClose | State::Over = self.state {
+            self.state = State::Over;
+            return Ok(());
         }
+        Err(Wrong::Truncated)
     }
 
     /// Bytes of data that are to come for sure, or may come until the end.
     pub fn unseen(&self) -> u64 {
-        match self.state {
-            State::Length(left) | State::Data(left) => left,
-            State::UntilClose => self.data_max.saturating_sub(self.data),
+        match (self.state, self.data_max.saturating_sub(self.data)) {
+            (State::Length(left) | State::Data(left), _) | (State::UntilClose, left) => left,
             _ => 0,
         }
     }
@@ -291,13 +289,14 @@ impl Reader {
     /// So many of `unseen` were taken.
     pub fn went(&mut self, bytes: u64) {
         self.data = self.data.saturating_add(bytes);
-        self.state = match self.state {
-            State::Length(left) if left <= bytes => State::Over,
-            State::Length(left) => State::Length(left.saturating_sub(bytes)),
-            State::Data(left) if left <= bytes => State::DataCr,
-            State::Data(left) => State::Data(left.saturating_sub(bytes)),
-            other => other,
-        };
+        if let State::Length(left) | State::Data(left) = &mut self.state {
+            *left = left.saturating_sub(bytes);
+        }
+        if self.state == State::Length(0) {
+            self.state = State::Over;
+        } else if self.state == State::Data(0) {
+            self.state = State::DataCr;
+        }
     }
 
     pub fn data(&self) -> u64 {

@@ -133,9 +133,24 @@ pub fn trailer(line: &[u8]) -> Result<Trailer, Wrong> {
     }
     let field = field(Span::default(), line, super::name::of_client);
     match field.map_err(|_| Wrong::Trailers)?.known {
-        Name::Host | Name::ContentLength | Name::TransferEncoding => Err(Wrong::Trailers),
+        Name::Host | Name::ContentLength | Name::TransferEncoding | Name::Lookalike => {
+            Err(Wrong::Trailers)
+        }
         Name::Other => Ok(Trailer::Pass),
-        // All others have to do with framing, routing, trust, or with how the body is to be understood.
-        _ => Ok(Trailer::Drop),
+        // All that has to do with framing, routing, trust, or with how the body is to be understood.
+        Name::Connection
+        | Name::Te
+        | Name::Trailer
+        | Name::Upgrade
+        | Name::Expect
+        | Name::XForwardedFor
+        | Name::XForwardedProto
+        | Name::XForwardedHost
+        | Name::Forwarded
+        | Name::Hop
+        | Name::Cookie
+        | Name::UserAgent
+        | Name::Referer
+        | Name::Kept => Ok(Trailer::Drop),
     }
 }

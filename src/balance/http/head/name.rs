@@ -7,36 +7,26 @@ pub enum Name {
     Connection,
     ContentLength,
     TransferEncoding,
-    KeepAlive,
-    ProxyConnection,
-    ProxyAuthenticate,
-    ProxyAuthorization,
     Te,
     Trailer,
     Upgrade,
-    Http2Settings,
     Expect,
-    Via,
     XForwardedFor,
     XForwardedProto,
     XForwardedHost,
-    /// Any other that begins with `X-Forwarded-`.
-    XForwarded,
+    /// Any other that begins with `X-Forwarded-`, and Forwarded.
     Forwarded,
-    /// `X_Forwarded_For` and the like: the same to programs that know names as variables only. Never passed on.
+    /// Of this hop: Keep-Alive, what is between a client and its proxy (Proxy-Connection, -Authenticate and
+    /// -Authorization), HTTP2-Settings; and of a client, `X_Forwarded_For` and the like: to programs that know names as
+    /// variables only it is the same as with dashes.
+    Hop,
+    /// `Content_Length` and the like, of a client: refused.
     Lookalike,
-    Authorization,
     Cookie,
-    SetCookie,
-    ContentType,
-    ContentEncoding,
-    ContentRange,
-    CacheControl,
-    Date,
-    Server,
-    Location,
     UserAgent,
     Referer,
+    /// Goes from end to end, and nobody can take it away or add it behind the head.
+    Kept,
     Other,
 }
 
@@ -44,39 +34,39 @@ pub enum Name {
 fn candidates(len: usize) -> &'static [(&'static [u8], Name)] {
     match len {
         2 => &[(b"te", Name::Te)],
-        3 => &[(b"via", Name::Via)],
-        4 => &[(b"host", Name::Host), (b"date", Name::Date)],
-        6 => &[(b"cookie", Name::Cookie), (b"expect", Name::Expect), (b"server", Name::Server)],
+        3 => &[(b"via", Name::Kept)],
+        4 => &[(b"host", Name::Host), (b"date", Name::Kept)],
+        6 => &[(b"cookie", Name::Cookie), (b"expect", Name::Expect), (b"server", Name::Kept)],
         7 => {
             &[(b"referer", Name::Referer), (b"upgrade", Name::Upgrade), (b"trailer", Name::Trailer)]
         }
-        8 => &[(b"location", Name::Location)],
+        8 => &[(b"location", Name::Kept)],
         9 => &[(b"forwarded", Name::Forwarded)],
         10 => &[
             (b"connection", Name::Connection),
             (b"user-agent", Name::UserAgent),
-            (b"keep-alive", Name::KeepAlive),
-            (b"set-cookie", Name::SetCookie),
+            (b"keep-alive", Name::Hop),
+            (b"set-cookie", Name::Kept),
         ],
-        12 => &[(b"content-type", Name::ContentType)],
+        12 => &[(b"content-type", Name::Kept)],
         13 => &[
-            (b"authorization", Name::Authorization),
-            (b"cache-control", Name::CacheControl),
-            (b"content-range", Name::ContentRange),
+            (b"authorization", Name::Kept),
+            (b"cache-control", Name::Kept),
+            (b"content-range", Name::Kept),
         ],
-        14 => &[(b"content-length", Name::ContentLength), (b"http2-settings", Name::Http2Settings)],
+        14 => &[(b"content-length", Name::ContentLength), (b"http2-settings", Name::Hop)],
         15 => &[(b"x-forwarded-for", Name::XForwardedFor)],
         16 => &[
-            (b"content-encoding", Name::ContentEncoding),
+            (b"content-encoding", Name::Kept),
             (b"x-forwarded-host", Name::XForwardedHost),
-            (b"proxy-connection", Name::ProxyConnection),
+            (b"proxy-connection", Name::Hop),
         ],
         17 => &[
             (b"transfer-encoding", Name::TransferEncoding),
             (b"x-forwarded-proto", Name::XForwardedProto),
         ],
-        18 => &[(b"proxy-authenticate", Name::ProxyAuthenticate)],
-        19 => &[(b"proxy-authorization", Name::ProxyAuthorization)],
+        18 => &[(b"proxy-authenticate", Name::Hop)],
+        19 => &[(b"proxy-authorization", Name::Hop)],
         _ => &[],
     }
 }
@@ -103,7 +93,7 @@ pub fn known(name: &[u8]) -> (Name, Spelling) {
     let found = candidates(name.len()).iter().find(|(wanted, _)| begins_like(name, wanted));
     let known = match found {
         Some((_, known)) => *known,
-        None if begins_like(name, b"x-forwarded-") => Name::XForwarded,
+        None if begins_like(name, b"x-forwarded-") => Name::Forwarded,
         None => return (Name::Other, Spelling::Own),
     };
     let underscored = name.contains(&b'_');
@@ -114,16 +104,13 @@ pub fn known(name: &[u8]) -> (Name, Spelling) {
 pub fn of_client(name: &[u8]) -> Name {
     match known(name) {
         (known, Spelling::Own) => known,
+        (Name::Host | Name::ContentLength | Name::TransferEncoding, Spelling::Underscored) => {
+            Name::Lookalike
+        }
         (
-            Name::Host
-            | Name::ContentLength
-            | Name::TransferEncoding
-            | Name::XForwardedFor
-            | Name::XForwardedProto
-            | Name::XForwardedHost
-            | Name::XForwarded,
+            Name::XForwardedFor | Name::XForwardedProto | Name::XForwardedHost | Name::Forwarded,
             Spelling::Underscored,
-        ) => Name::Lookalike,
+        ) => Name::Hop,
         (_, Spelling::Underscored) => Name::Other,
     }
 }
@@ -144,7 +131,7 @@ mod tests {
     fn a_name_is_known_in_any_case() {
         assert_eq!(of_client(b"hOsT"), Name::Host);
         assert_eq!(of_client(b"TRANSFER-ENCODING"), Name::TransferEncoding);
-        assert_eq!(of_client(b"x-forwarded-port"), Name::XForwarded);
+        assert_eq!(of_client(b"x-forwarded-port"), Name::Forwarded);
         assert_eq!(of_client(b"x-forwarded-for"), Name::XForwardedFor);
         for other in [&b"x-forwarded"[..], b"hos", b"hostt", b"accept", b"", b"h\xf4st"] {
             assert_eq!(of_client(other), Name::Other, "{other:?}");
@@ -158,9 +145,9 @@ mod tests {
 
     #[test]
     fn a_clients_underscore_does_not_make_another_name() {
-        assert_eq!(of_client(b"X_Forwarded_For"), Name::Lookalike);
+        assert_eq!(of_client(b"X_Forwarded_For"), Name::Hop);
         assert_eq!(of_client(b"content_length"), Name::Lookalike);
-        assert_eq!(of_client(b"Transfer-Encoding"), Name::TransferEncoding);
+        assert_eq!(of_client(b"TRANSFER_encoding"), Name::Lookalike);
         assert_eq!(of_client(b"Keep_Alive"), Name::Other);
         assert_eq!(of_backend(b"Content_Length"), Name::Other);
     }

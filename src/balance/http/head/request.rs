@@ -22,10 +22,13 @@ struct RequestLine {
     method: Method,
     method_name: Span,
     target: Span,
-    /// Of a target in absolute-form, and its scheme's usual port.
-    authority: Option<(Span, &'static [u8])>,
+    /// Of a target in absolute-form.
+    authority: Option<Authority>,
     version: Version,
 }
+
+/// Where the authority of a target is, and the usual port of its scheme.
+type Authority = (Span, &'static [u8]);
 
 /// What the fields said so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +123,6 @@ impl Facts {
     fn add(&mut self, field: Field, bytes: &[u8]) -> Result<(), Wrong> {
         let value = field.value.of(bytes);
         match field.known {
-            Name::Other => {}
             Name::Host if self.host.is_some() => return Err(Wrong::SeveralHosts),
             Name::Host => {
                 host::parts(value).ok_or(Wrong::Host)?;
@@ -141,10 +143,19 @@ impl Facts {
                 let this = upgrade(value);
                 self.upgrade = Some(if before == Upgrade::Any { this } else { before });
             }
-            Name::Lookalike if super::frames(field.name.of(bytes)) => {
-                return Err(Wrong::Lookalike);
-            }
-            _ => {}
+            Name::Lookalike => return Err(Wrong::Lookalike),
+            Name::Te
+            | Name::Trailer
+            | Name::XForwardedFor
+            | Name::XForwardedProto
+            | Name::XForwardedHost
+            | Name::Forwarded
+            | Name::Hop
+            | Name::Cookie
+            | Name::UserAgent
+            | Name::Referer
+            | Name::Kept
+            | Name::Other => {}
         }
         Ok(())
     }
@@ -215,11 +226,7 @@ fn method(name: &[u8]) -> Result<Method, Wrong> {
 }
 
 /// The authority in the target, if one is there, and how many bytes of the target stand before its path.
-fn aim(
-    method: Method,
-    target: &[u8],
-    at: usize,
-) -> Result<(Option<(Span, &'static [u8])>, usize), Wrong> {
+fn aim(method: Method, target: &[u8], at: usize) -> Result<(Option<Authority>, usize), Wrong> {
     match target {
         [b'/', ..] => return Ok((None, 0)),
         b"*" if method == Method::Options => return Ok((None, 0)),

@@ -125,7 +125,22 @@ impl Facts {
                 self.chunked = true;
             }
             Name::Connection => self.options.add(value)?,
-            _ => {}
+            Name::Host
+            | Name::Te
+            | Name::Trailer
+            | Name::Upgrade
+            | Name::Expect
+            | Name::XForwardedFor
+            | Name::XForwardedProto
+            | Name::XForwardedHost
+            | Name::Forwarded
+            | Name::Hop
+            | Name::Lookalike
+            | Name::Cookie
+            | Name::UserAgent
+            | Name::Referer
+            | Name::Kept
+            | Name::Other => {}
         }
         Ok(())
     }
