@@ -11,6 +11,8 @@
 //! ```
 
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use self::reader::{Reader, Run};
 use super::Wrong;

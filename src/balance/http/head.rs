@@ -13,6 +13,13 @@ mod request;
 mod response;
 mod value;
 
+#[cfg(test)]
+pub mod oracle_tests;
+#[cfg(test)]
+mod response_tests;
+#[cfg(test)]
+mod tests;
+
 pub(super) use bytes::{elements, is_token, trimmed};
 pub(super) use collect::{Trailer, trailer};
 pub use name::Name;

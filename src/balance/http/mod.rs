@@ -29,4 +29,7 @@ pub mod proxy_protocol;
 pub mod rewrite;
 pub mod wrong;
 
+#[cfg(test)]
+mod random_tests;
+
 pub use wrong::Wrong;

@@ -4,6 +4,8 @@
 mod copy;
 mod request;
 mod response;
+#[cfg(test)]
+mod tests;
 
 pub(super) use copy::decimal;
 pub use request::{Forwarded, Onward, request};
