@@ -19,7 +19,7 @@ pub(super) enum Times {
 }
 
 /// One that may be given once.
-const fn opt(
+pub(super) const fn opt(
     long: &'static str,
     short: Option<char>,
     value: Option<&'static str>,
@@ -29,7 +29,7 @@ const fn opt(
 }
 
 impl Opt {
-    const fn often(self) -> Opt {
+    pub(super) const fn often(self) -> Opt {
         Opt { times: Times::Often, ..self }
     }
 }

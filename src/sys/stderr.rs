@@ -11,10 +11,12 @@ use rustix::net::SendFlags;
 use rustix::stdio::stderr;
 
 /// How stderr is written to.
+#[derive(Debug)]
 pub struct Stderr {
     way: Way,
 }
 
+#[derive(Debug)]
 enum Way {
     /// A description of our own, not blocking.
     Own(OwnedFd),
