@@ -12,6 +12,7 @@ FD3_8 = [
     ("ONE PROGRAM UNDER PID 1", "One program under PID 1"),
     ("METRICS", "Watch it"),
     ("CHECKS", "Ask whether it is well"),
+    ("THE BALANCER", "Balance HTTP"),
     ("START_SERVER", "From Server::Starter"),
     ("EXIT STATUS", "Exit status"),
     ("KERNELS AND SANDBOXES", "Old kernels, and sandboxes"),

@@ -291,10 +291,8 @@ impl Backends {
         }
     }
 
-    pub fn connected(&mut self, id: BackendId) {
-        if let Some(one) = self.get_mut(id) {
-            one.health.connected();
-        }
+    pub fn connected(&mut self, id: BackendId) -> Option<Change> {
+        self.get_mut(id)?.health.connected()
     }
 
     pub fn not_connected(&mut self, id: BackendId, now: Millis) -> Option<Change> {

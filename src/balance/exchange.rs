@@ -166,7 +166,12 @@ impl Exchange {
     }
 
     /// The request from its beginning, to a backend: its head, and what is there of its body.
-    pub fn begin(&mut self, onward: &Onward<'_>, most: u64, out: &mut impl Out) -> Result<(), Wrong> {
+    pub fn begin(
+        &mut self,
+        onward: &Onward<'_>,
+        most: u64,
+        out: &mut impl Out,
+    ) -> Result<(), Wrong> {
         let Some(request) = &self.request else { return Ok(()) };
         self.upload = Some(Relay::new(request.framing, Framed::AsItCame, most)?);
         (self.taken, self.is_sent) = (request.len, false);
@@ -430,3 +435,6 @@ fn pass(relay: &mut Relay, input: &[u8], out: &mut impl Out) -> Result<(usize, b
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

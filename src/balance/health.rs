@@ -99,12 +99,13 @@ impl Health {
         })
     }
 
-    pub fn connected(&mut self) {
+    /// It can be connected to.
+    pub fn connected(&mut self) -> Option<Change> {
         self.failures = 0;
-        self.left_out = None;
+        self.left_out.take().map(|_| Change::Up)
     }
 
-    /// A connection failed. Whoever is left out already is not left out for longer by others that were under way.
+    /// A connection failed. Only the first time that it is left out is to be told. Whoever is left out already is not left out for longer by others that were under way.
     pub fn not_connected(&mut self, now: Millis, rules: Rules) -> Option<Change> {
         if self.is_left_out(now) {
             return None;
@@ -116,7 +117,7 @@ impl Health {
         let (first, most) = LEFT_OUT;
         let span = self.left_out.map_or(first, |out| out.span.plus(out.span).min(most));
         self.left_out = Some(LeftOut { until: now.plus(span), span });
-        Some(Change::LeftOut(span))
+        (span == first).then_some(Change::LeftOut(span))
     }
 }
 
@@ -152,13 +153,14 @@ mod tests {
         assert_eq!(health.not_connected(now, RULES), None);
         for seconds in [1, 2, 4, 8, 16, 30, 30] {
             let span = Millis::seconds(seconds);
-            assert_eq!(health.not_connected(now, RULES), Some(Change::LeftOut(span)));
+            let told = (seconds == 1).then_some(Change::LeftOut(span));
+            assert_eq!(health.not_connected(now, RULES), told);
             assert_eq!(health.not_connected(now, RULES), None, "it is known");
             assert!(health.is_left_out(now) && health.is_up());
             now = now.plus(span);
             assert!(!health.is_left_out(now));
         }
-        health.connected();
+        assert_eq!((health.connected(), health.connected()), (Some(Change::Up), None));
         assert_eq!(health.not_connected(now, RULES), None);
         assert_eq!(health.not_connected(now, RULES), None);
         assert!(health.not_connected(now, RULES).is_some());

@@ -31,7 +31,10 @@ pub enum Place {
 pub enum Host {
     Known(Place),
     /// To be looked up; each of its addresses is a backend.
-    Named { name: String, port: u16 },
+    Named {
+        name: String,
+        port: u16,
+    },
 }
 
 /// One `--backend`.
@@ -59,7 +62,9 @@ impl Origin {
 
     fn name_of(&self, place: &Place) -> String {
         match (&self.host, place) {
-            (Host::Named { .. }, Place::Inet(address)) => format!("http://{address}{}", self.prefix),
+            (Host::Named { .. }, Place::Inet(address)) => {
+                format!("http://{address}{}", self.prefix)
+            }
             _ => self.url.clone(),
         }
     }
@@ -90,7 +95,8 @@ pub fn parse(url: &str) -> Result<Origin, String> {
 }
 
 fn prefix_of(prefix: &str) -> Result<String, String> {
-    let is_fine = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>');
+    let is_fine =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>');
     let slash = prefix.is_empty() || prefix.starts_with('/');
     if !slash || !prefix.bytes().all(is_fine) {
         return Err(format!(
@@ -102,7 +108,10 @@ fn prefix_of(prefix: &str) -> Result<String, String> {
 
 fn unix(name: &str) -> Result<Place, String> {
     if name.len() > UNIX_NAME_MAX {
-        return Err(format!("a socket's name of {} bytes; accepted: at most {UNIX_NAME_MAX}", name.len()));
+        return Err(format!(
+            "a socket's name of {} bytes; accepted: at most {UNIX_NAME_MAX}",
+            name.len()
+        ));
     }
     match name.as_bytes() {
         [b'/', ..] if !name.contains('\0') => Ok(Place::Path(name.into())),
@@ -117,7 +126,9 @@ fn inet(text: &str) -> Result<Host, String> {
         None => text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len())),
     };
     let port = match port.strip_prefix(':') {
-        Some(port) => number(port).ok_or_else(|| format!("port \"{port}\"; accepted: 1 to 65535"))?,
+        Some(port) => {
+            number(port).ok_or_else(|| format!("port \"{port}\"; accepted: 1 to 65535"))?
+        }
         None if port.is_empty() => HTTP_PORT,
         None => return Err(ACCEPTED.into()),
     };
@@ -177,11 +188,32 @@ mod tests {
     #[test]
     fn what_is_no_backend_is_refused() {
         for url in [
-            "", "foo", "foo:80", "http://", "http:///x", "https://a", "http://a:0", "http://a:65536",
-            "http://a:+1", "http://a b", "http://a/b c", "http://a/?q", "http://a#x", "http://a?x",
-            "http://u@h", "http://[::1", "http://[1.2.3.4]", "http://1.2.3", "http://1.2.3.4.5",
-            "http://[::1]x", "http://unix:", "http://unix:run", "http://unix:@", "http://unix:/a:b",
-            "http://é", "http://a/é",
+            "",
+            "foo",
+            "foo:80",
+            "http://",
+            "http:///x",
+            "https://a",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:+1",
+            "http://a b",
+            "http://a/b c",
+            "http://a/?q",
+            "http://a#x",
+            "http://a?x",
+            "http://u@h",
+            "http://[::1",
+            "http://[1.2.3.4]",
+            "http://1.2.3",
+            "http://1.2.3.4.5",
+            "http://[::1]x",
+            "http://unix:",
+            "http://unix:run",
+            "http://unix:@",
+            "http://unix:/a:b",
+            "http://é",
+            "http://a/é",
         ] {
             assert!(parse(url).is_err(), "{url}");
         }

@@ -273,7 +273,9 @@ mod tests {
     #[test]
     fn every_help_fits_80_columns() {
         let orders = orders::ORDERS.iter().map(|order| Some(order.verb));
-        for command in orders.chain([None, Some("run"), Some("init"), Some("check"), Some("balance")]) {
+        for command in
+            orders.chain([None, Some("run"), Some("init"), Some("check"), Some("balance")])
+        {
             for line in text(command).unwrap_or_default().lines() {
                 assert!(line.len() <= 80, "{}: {line}", line.len());
             }

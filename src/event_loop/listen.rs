@@ -1,9 +1,9 @@
 //! From an address to a socket that listens there: every kind, and back again.
 
 use crate::error::{Errno, Error};
-use crate::protocol::address::{Address, Ip, Options, Scope, UnixKind, UnixName};
 #[cfg(feature = "balance")]
 use crate::protocol::address::Listen;
+use crate::protocol::address::{Address, Ip, Options, Scope, UnixKind, UnixName};
 use crate::settings::accounts;
 use crate::sys::socket::{self, Kind, Name, Seen, SocketOption};
 use crate::sys::unix_path::{self, Access, BoundPath, Trouble};

@@ -69,7 +69,8 @@ impl Lookup {
     fn found(&self) -> Found {
         match self.bytes.split_first() {
             Some((&FOUND, records)) => {
-                let mut all: Vec<IpAddr> = records.chunks_exact(RECORD).filter_map(address).collect();
+                let mut all: Vec<IpAddr> =
+                    records.chunks_exact(RECORD).filter_map(address).collect();
                 all.sort_unstable();
                 all.dedup();
                 Found::Addresses(all)
@@ -115,7 +116,8 @@ fn look_up(name: &CStr, to: &OwnedFd) {
     hints.ai_socktype = libc::SOCK_STREAM;
     let mut list: *mut libc::addrinfo = ptr::null_mut();
     // SAFETY: name ends with a NUL, hints and list outlive the call.
-    let code = unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
+    let code =
+        unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
     let mut bytes = Vec::new();
     if code != 0 {
         bytes.push(NOT_FOUND);

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::json;
-use super::route::name;
+use super::route::{is_our_own, name};
 use super::wire::{Pending, Watch};
 use super::{Engine, Kind, token};
 use crate::balance::ConnId;
@@ -93,6 +93,11 @@ impl Engine {
         );
         let begun = conn::connect(&name(&target.place));
         match begun {
+            Err(errno) if is_our_own(errno) => {
+                if let Some(one) = self.backends.get_mut(backend) {
+                    one.is_asked = false;
+                }
+            }
             Err(errno) => self.checked(backend, Verdict::Bad, &errno.to_string()),
             Ok((fd, begun)) => {
                 self.checks.count = self.checks.count.wrapping_add(1) % super::GENERATIONS;

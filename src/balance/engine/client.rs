@@ -168,8 +168,7 @@ impl Engine {
             Step::InLine | Step::Connecting | Step::UnderWay => {
                 // Who meant to ask again and now says nothing more is gone; who said that this was
                 // all may wait for the answer.
-                let is_last =
-                    flow.exchange.request().is_some_and(|request| !request.persistent);
+                let is_last = flow.exchange.request().is_some_and(|request| !request.persistent);
                 let is_whole = flow.exchange.is_sent() || flow.exchange.is_without_body();
                 is_last && is_whole
             }
@@ -338,7 +337,9 @@ impl Engine {
     fn tunnel_on(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Stage::Busy(flow) = &mut client.stage else { return };
-        let Some(upstream) = flow.upstream.and_then(|conn| self.upstreams.get(conn)) else { return };
+        let Some(upstream) = flow.upstream.and_then(|conn| self.upstreams.get(conn)) else {
+            return;
+        };
         let mut pipe = Pipe::new(&upstream.fd, &mut flow.to_backend);
         crate::balance::exchange::Out::put(&mut pipe, bytes);
         match pipe.finish() {

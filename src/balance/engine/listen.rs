@@ -20,6 +20,8 @@ const ACCEPTS: usize = 16;
 const LAST_ONES: usize = 4096;
 /// After a failure that may pass.
 const REST: Millis = Millis::seconds(1);
+/// A failure that goes on is told so often.
+const QUIET: Millis = Millis::seconds(10);
 /// Descriptors for all that is no client and no backend's connection.
 const DESCRIPTORS_KEPT: u64 = 64;
 /// What the limit of descriptors is raised to, if it may be.
@@ -44,6 +46,8 @@ pub(super) struct Listeners {
     is_watched: bool,
     /// When to try again after a failure.
     resume_at: Option<Millis>,
+    /// Until then a failure is not told again.
+    is_told_until: Millis,
 }
 
 impl Listeners {
@@ -59,7 +63,13 @@ impl Listeners {
         let fits = limit.saturating_sub(DESCRIPTORS_KEPT) / 2;
         let fits = usize::try_from(fits.max(1)).unwrap_or(usize::MAX);
         let max_clients = max_clients.map_or(fits, |asked| fits.min(asked as usize));
-        Ok(Listeners { all, max_clients, is_watched: false, resume_at: None })
+        Ok(Listeners {
+            all,
+            max_clients,
+            is_watched: false,
+            resume_at: None,
+            is_told_until: Millis(0),
+        })
     }
 
     pub(super) fn told(&self) -> Vec<String> {
@@ -140,7 +150,10 @@ impl Engine {
     }
 
     fn cannot_accept(&mut self, errno: Errno) {
-        self.log.not_accepting(&Error::system("accept", "connections", errno));
+        if self.now >= self.listeners.is_told_until {
+            self.log.not_accepting(&Error::system("accept", "connections", errno));
+            self.listeners.is_told_until = self.now.plus(QUIET);
+        }
         self.listeners.stop(&self.epoll);
         self.listeners.resume_at = Some(self.now.plus(REST));
     }

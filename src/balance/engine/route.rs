@@ -1,8 +1,8 @@
 //! Where a request goes: to a backend, to the line, to another backend, or back to the client with the reason.
 
+use super::Engine;
 use super::flow::{Failure, Flow, Stage, Step, Then, Upstream};
 use super::wire::{Pipe, Watch};
-use super::Engine;
 use crate::balance::ConnId;
 use crate::balance::backends::{BackendId, Choice};
 use crate::balance::exchange::Out;
@@ -12,9 +12,9 @@ use crate::balance::http::rewrite::Onward;
 use crate::balance::origin::Place;
 use crate::balance::timers::Due;
 use crate::error::Errno;
+use crate::sys::clock;
 use crate::sys::conn::{self, Begun, Follows};
 use crate::sys::socket::Name;
-use crate::sys::clock;
 
 /// What a client is told to wait, in seconds, where nobody serves it now.
 const RETRY_AFTER: u32 = 1;
@@ -25,8 +25,8 @@ const LINE_FULL: Failure = Failure { status: 503, why: "every backend is busy" }
 const NO_ANSWER: Failure =
     Failure { status: 502, why: "the backend ended the connection without an answer" };
 
-/// Which of us it is about, when a connection fails.
-fn is_our_own(errno: Errno) -> bool {
+/// Whether a connection failed for a reason that says nothing of the backend.
+pub(super) fn is_our_own(errno: Errno) -> bool {
     let ours = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
     // EAGAIN: the queue of a unix socket is full, behind which somebody lives.
     ours.contains(&errno.0) || errno.0 == libc::EAGAIN
@@ -69,7 +69,9 @@ impl Engine {
     pub(super) fn move_line(&mut self) {
         while let Some(id) = self.backends.call() {
             let now = self.now;
-            let Some(flow) = self.flow(id).filter(|flow| flow.step == Step::InLine) else { continue };
+            let Some(flow) = self.flow(id).filter(|flow| flow.step == Step::InLine) else {
+                continue;
+            };
             let tried = core::mem::take(&mut flow.tried);
             let choice = self.backends.choose(&tried, now);
             let Some(flow) = self.flow(id) else { continue };
@@ -156,7 +158,9 @@ impl Engine {
     pub(super) fn upload(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Stage::Busy(flow) = &mut client.stage else { return };
-        let Some(upstream) = flow.upstream.and_then(|conn| self.upstreams.get(conn)) else { return };
+        let Some(upstream) = flow.upstream.and_then(|conn| self.upstreams.get(conn)) else {
+            return;
+        };
         let mut pipe = Pipe::new(&upstream.fd, &mut flow.to_backend);
         let uploaded = flow.exchange.upload(bytes, &mut pipe);
         let sent = pipe.finish();
@@ -195,7 +199,8 @@ impl Engine {
                 if !upstream.is_connected {
                     upstream.is_connected = true;
                     flow.step = Step::UnderWay;
-                    self.backends.connected(upstream.backend);
+                    let backend = upstream.backend;
+                    self.took_connection(backend);
                 }
                 self.progressed(id);
             }
@@ -211,6 +216,13 @@ impl Engine {
                 }
             }
             self.watch_client(id, false);
+        }
+    }
+
+    pub(super) fn took_connection(&mut self, backend: BackendId) {
+        let change = self.backends.connected(backend);
+        if let (Some(change), Some(one)) = (change, self.backends.get(backend)) {
+            self.log.changed(&one.target.name, change, "");
         }
     }
 

@@ -47,7 +47,8 @@ impl Engine {
     fn connected(&mut self, conn: ConnId, id: ConnId) {
         let Some(upstream) = self.upstreams.get_mut(conn) else { return };
         upstream.is_connected = true;
-        self.backends.connected(upstream.backend);
+        let backend = upstream.backend;
+        self.took_connection(backend);
         if let Some(client) = self.clients.get_mut(id)
             && let Stage::Busy(flow) = &mut client.stage
         {

@@ -66,10 +66,7 @@ fn plan(typed: &Typed) -> Result<Plan, Error> {
         },
         times: times(typed)?,
         resolve: or(typed, "resolve", Millis::seconds(30), from_1s)?,
-        max_clients: typed
-            .get("max-clients")
-            .map(|given| count(given, 1, u32::MAX))
-            .transpose()?,
+        max_clients: typed.get("max-clients").map(|given| count(given, 1, u32::MAX)).transpose()?,
         max_body: or(typed, "max-body", u64::MAX, bytes)?,
         forwarded: or(typed, "forwarded", Forwarded::Set, forwarded)?,
         via: typed.get("via").map(via).transpose()?,
@@ -121,7 +118,8 @@ fn check(typed: &Typed) -> Result<Option<Check>, Error> {
 fn listen(typed: &Typed) -> Result<Vec<Listen>, Error> {
     let mut all = Vec::new();
     for given in typed.all("listen") {
-        let listen = address::parse(given.text()?.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
+        let listen =
+            address::parse(given.text()?.as_bytes()).map_err(|wrong| given.wrong(wrong))?;
         match listen.address {
             Address::Tcp { .. } | Address::Unix { kind: UnixKind::Stream, .. } => {}
             Address::Udp { .. }
@@ -182,7 +180,8 @@ fn via(given: &Given) -> Result<String, Error> {
     let text = given.text()?;
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     if text.is_empty() || text.len() > VIA_MAX || !text.bytes().all(is_part) {
-        let wrong = format_args!("accepted: 1 to {VIA_MAX} letters, digits, \"-\", \".\", \"_\", \":\"");
+        let wrong =
+            format_args!("accepted: 1 to {VIA_MAX} letters, digits, \"-\", \".\", \"_\", \":\"");
         return Err(given.wrong(wrong));
     }
     Ok(text.into())
