@@ -110,7 +110,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// For the next request of the same connection. Whether some of it is there already.
-    pub fn next(&mut self) -> bool {
+    pub fn go_on(&mut self) -> bool {
         let end = self.taken.min(self.input.len());
         self.input.drain(..end);
         self.clear();

@@ -121,8 +121,10 @@ fn look_up(name: &CStr, to: &OwnedFd) {
     let mut bytes = Vec::new();
     if code != 0 {
         bytes.push(NOT_FOUND);
+        // SAFETY: no memory is passed.
+        let why = unsafe { libc::gai_strerror(code) };
         // SAFETY: for any number it answers with a string that is never freed.
-        bytes.extend(unsafe { CStr::from_ptr(libc::gai_strerror(code)) }.to_bytes());
+        bytes.extend(unsafe { CStr::from_ptr(why) }.to_bytes());
     } else {
         bytes.push(FOUND);
         for _ in 0..ADDRESSES_MAX {

@@ -59,7 +59,7 @@ impl Backend {
 
     /// Tells back what it heard.
     fn echo() -> Backend {
-        Backend::answering(|request| ok(request))
+        Backend::answering(ok)
     }
 
     fn url(&self) -> String {

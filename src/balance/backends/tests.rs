@@ -68,7 +68,8 @@ fn of_two_by_chance_the_less_busy_keeps_all_even() {
 #[test]
 fn who_finds_no_place_waits_in_line_and_the_line_has_an_end() {
     let mut all = backends(Algorithm::RandomTwo, 2, Some(1));
-    (go(&mut all), go(&mut all));
+    go(&mut all);
+    go(&mut all);
     assert_eq!(all.choose(&[], NOW), Choice::Wait);
     assert!(all.wait(conn(1)) && all.wait(conn(2)) && !all.wait(conn(3)));
     all.leave_line(conn(1));

@@ -234,7 +234,7 @@ impl Engine {
             Then::Next => {}
         }
         flow.reset();
-        if flow.exchange.next() {
+        if flow.exchange.go_on() {
             self.client_waits(id, self.plan.times.head);
             return self.again.push(id);
         }

@@ -94,6 +94,8 @@ pub struct Engine {
     phase: Phase,
     now: Millis,
     scratch: Vec<u8>,
+    /// Boxed as a client has it: what is large is not moved.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<Flow>>,
     /// Clients that have said more than one request.
     again: Vec<ConnId>,
@@ -124,9 +126,7 @@ impl Engine {
             Backends::new(plan.algorithm, plan.limits, plan.rules, is_checked, random);
         let names = Names::new(&plan.backends, &mut backends, now);
         let listeners = Listeners::new(sources, plan.max_clients)?;
-        let log = Log::new(plan.log.clone());
-        let mut scratch = Vec::new();
-        scratch.resize(SCRATCH, 0);
+        let log = Log::new(plan.log);
         Ok(Engine {
             plan,
             epoll,
@@ -142,7 +142,7 @@ impl Engine {
             log,
             phase: Phase::Starting,
             now,
-            scratch,
+            scratch: vec![0; SCRATCH],
             spare: Vec::new(),
             again: Vec::new(),
             is_line_moving: false,

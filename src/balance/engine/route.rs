@@ -210,10 +210,11 @@ impl Engine {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Stage::Busy(flow) = &mut client.stage else { return };
         if was_waiting && flow.to_backend.is_empty() {
-            if flow.is_tunnel && client.has_ended {
-                if let Some(upstream) = flow.upstream.and_then(|conn| self.upstreams.get(conn)) {
-                    conn::end(&upstream.fd);
-                }
+            if flow.is_tunnel
+                && client.has_ended
+                && let Some(upstream) = flow.upstream.and_then(|conn| self.upstreams.get(conn))
+            {
+                conn::end(&upstream.fd);
             }
             self.watch_client(id, false);
         }

@@ -54,6 +54,9 @@ fn pass_through(request: &[&[u8]], answer: &[&[u8]], ends: bool) -> Outcome {
     }
 }
 
+/// A request, an answer, what became of it, and who is kept.
+type Row = (&'static [u8], &'static [u8], Result<Progress, Bad>, (bool, bool));
+
 /// Without what says how a chunked body was cut.
 fn uncut(text: &str) -> String {
     text.split("\r\n").filter(|line| !line.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
@@ -102,7 +105,7 @@ fn it_does_not_matter_where_the_bytes_are_cut() {
 
 #[test]
 fn both_connections_are_kept_only_after_what_is_whole() {
-    let table: [(&[u8], &[u8], Result<Progress, Bad>, (bool, bool)); 8] = [
+    let table: [Row; 8] = [
         (GET, ANSWERS[0], Ok(Progress::Over), (true, true)),
         (GET, ANSWERS[1], Ok(Progress::Over), (true, true)),
         (GET, ANSWERS[3], Ok(Progress::Over), (true, false)),
@@ -168,7 +171,7 @@ fn what_follows_a_request_waits_for_its_turn() {
         assert_eq!(sent.matches("HTTP/1.1\r\n").count(), 1, "{sent}");
         assert_eq!(exchange.answer(ANSWERS[0], &TERMS, &mut out), Ok(Progress::Over));
         assert!(exchange.keeps_client());
-        assert_eq!(exchange.next(), turn < 2);
+        assert_eq!(exchange.go_on(), turn < 2);
         assert_eq!(exchange.hear(&[], &Limits::USUAL), Ok(turn < 2));
     }
 }

@@ -1,6 +1,7 @@
 //! Chance with a seed, for tests: the same in every run.
 
 /// SplitMix64.
+#[derive(Debug)]
 pub struct Chance(u64);
 
 impl Chance {

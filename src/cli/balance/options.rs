@@ -44,7 +44,7 @@ const BACKENDS: &[Opt] = &[
         "queue",
         None,
         Some("N"),
-        "requests that wait for a place at a backend (1024); more are answered 503",
+        "requests in line for a place at a backend (1024); any more get a 503",
     ),
     opt("queue-timeout", None, Some("DURATION"), "how long they wait before a 503 (5s)"),
     opt(
