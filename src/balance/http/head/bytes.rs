@@ -6,6 +6,7 @@ const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
 const CONTROL: u8 = 4;
 const HOST: u8 = 8;
+const UNDERSCORE: u8 = 16;
 
 /// What each byte may be.
 static CLASS: [u8; 256] = classes();
@@ -37,6 +38,9 @@ const fn classes() -> [u8; 256] {
         if host {
             class |= HOST;
         }
+        if byte == b'_' {
+            class |= UNDERSCORE;
+        }
         set(&mut table, byte, class);
         let Some(next) = byte.checked_add(1) else { return table };
         byte = next;
@@ -59,9 +63,13 @@ const fn set(table: &mut [u8; 256], byte: u8, class: u8) {
     table[byte as usize] = class;
 }
 
-fn is(byte: u8, class: u8) -> bool {
+fn class_of(byte: u8) -> u8 {
     // The table has a place for every byte.
-    CLASS.get(usize::from(byte)).is_some_and(|of| of & class != 0)
+    CLASS.get(usize::from(byte)).copied().unwrap_or(CONTROL)
+}
+
+fn is(byte: u8, class: u8) -> bool {
+    class_of(byte) & class != 0
 }
 
 pub fn is_token_byte(byte: u8) -> bool {
@@ -80,9 +88,26 @@ pub fn is_host_name(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is(*byte, HOST))
 }
 
-/// How many tokens' bytes stand first.
-pub fn token_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| !is(*byte, TOKEN)).unwrap_or(bytes.len())
+/// How is a name spelled: to some an underscore is a dash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spelling {
+    Plain,
+    Underscored,
+}
+
+/// How many bytes of a token stand first, and whether an underscore is among them.
+pub fn token(bytes: &[u8]) -> (usize, Spelling) {
+    let mut seen = 0;
+    let mut len = 0_usize;
+    for byte in bytes {
+        let class = class_of(*byte);
+        if class & TOKEN == 0 {
+            break;
+        }
+        seen |= class;
+        len = len.wrapping_add(1);
+    }
+    (len, if seen & UNDERSCORE == 0 { Spelling::Plain } else { Spelling::Underscored })
 }
 
 /// Without the spaces and tabs at both ends.
@@ -105,24 +130,34 @@ pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn control(bytes: &[u8]) -> Option<usize> {
     let (eights, rest) = bytes.as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
-        if may_have_control(u64::from_ne_bytes(*eight))
-            && let Some(at) = eight.iter().position(|byte| is(*byte, CONTROL))
-        {
-            return Some(index.saturating_mul(8).saturating_add(at));
+        let marks = suspects(u64::from_le_bytes(*eight));
+        if marks == 0 {
+            continue;
+        }
+        let start = index.wrapping_mul(8);
+        // The first mark is right, and mostly no tab.
+        let first = (marks.trailing_zeros() / 8) as usize;
+        let found = match eight.get(first) {
+            Some(b'\t') | None => eight.iter().position(|byte| is(*byte, CONTROL)),
+            Some(_) => Some(first),
+        };
+        if let Some(at) = found {
+            return Some(start.wrapping_add(at));
         }
     }
     let at = rest.iter().position(|byte| is(*byte, CONTROL))?;
-    Some(bytes.len().saturating_sub(rest.len()).saturating_add(at))
+    Some(bytes.len().saturating_sub(rest.len()).wrapping_add(at))
 }
 
-/// Eight bytes at once: whether one is below 0x20 or is 0x7f.
-fn may_have_control(eight: u64) -> bool {
+/// Eight bytes at once: the highest bit of each that is below 0x20 or is 0x7f, but above the first one marked maybe of
+/// others, too.
+fn suspects(eight: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     let below_space = eight.wrapping_sub(ONES.wrapping_mul(0x20)) & !eight;
     let delete = eight ^ ONES.wrapping_mul(0x7f);
     let is_delete = delete.wrapping_sub(ONES) & !delete;
-    (below_space | is_delete) & HIGHS != 0
+    (below_space | is_delete) & HIGHS
 }
 
 /// How far lines were looked for.

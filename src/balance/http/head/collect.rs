@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::super::Wrong;
-use super::bytes::{Lines, is_token_byte, token_len, trimmed};
+use super::bytes::{Lines, Spelling, is_token_byte, token, trimmed};
 use super::{Field, Limits, Name, Span};
 
 /// A head in the making.
@@ -78,7 +78,7 @@ impl Collect {
         &mut self,
         bytes: &[u8],
         limits: &Limits,
-        known: fn(&[u8]) -> Name,
+        known: fn(&[u8], Spelling) -> Name,
     ) -> Result<Option<Option<Field>>, Wrong> {
         match self.line(bytes, limits, u32::MAX, Wrong::HeadTooLong)? {
             Line::Missing => Ok(None),
@@ -96,8 +96,8 @@ impl Collect {
 }
 
 /// `NAME: VALUE` (RFC 9112, section 5).
-fn field(line: Span, bytes: &[u8], known: fn(&[u8]) -> Name) -> Result<Field, Wrong> {
-    let name_len = token_len(bytes);
+fn field(line: Span, bytes: &[u8], known: fn(&[u8], Spelling) -> Name) -> Result<Field, Wrong> {
+    let (name_len, spelling) = token(bytes);
     let (name, rest) = bytes.split_at_checked(name_len).unwrap_or_default();
     let value = match rest {
         _ if name.is_empty() => {
@@ -108,13 +108,14 @@ fn field(line: Span, bytes: &[u8], known: fn(&[u8]) -> Name) -> Result<Field, Wr
         [b' ' | b'\t', ..] => return Err(Wrong::SpaceBeforeColon),
         _ => return Err(Wrong::FieldName),
     };
-    let start = value.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
-    let start = start.unwrap_or_default();
+    let trimmed = trimmed(value);
+    // Where it begins, of all that is behind the colon; where all is white space, there.
+    let start = value.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or_default();
     let at = name_len.saturating_add(1).saturating_add(start);
     Ok(Field {
-        known: known(name),
+        known: known(name, spelling),
         name: within(line, 0, name_len),
-        value: within(line, at, trimmed(value).len()),
+        value: within(line, at, trimmed.len()),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Field names that something goes by.
 
+use super::bytes::Spelling;
+
 /// Whatever is none of these is `Other` and passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Name {
@@ -71,55 +73,51 @@ fn candidates(len: usize) -> &'static [(&'static [u8], Name)] {
     }
 }
 
-/// Small letters, and an underscore as the dash that it is to some.
-fn folded(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+/// A name of this length that is the same in small letters; with `Underscored`, underscores count as dashes.
+fn known(name: &[u8], spelling: Spelling) -> Name {
+    let (len, Some(first)) = (name.len(), name.first().map(|byte| byte | 0x20)) else {
+        return Name::Other;
+    };
+    let is_it = |wanted: &[u8]| {
+        wanted.first() == Some(&first)
+            && match spelling {
+                Spelling::Plain => name.eq_ignore_ascii_case(wanted),
+                Spelling::Underscored => begins_like(name, wanted),
+            }
+    };
+    match candidates(len).iter().find(|(wanted, _)| is_it(wanted)) {
+        Some((_, known)) => *known,
+        None if first == b'x' && begins_like(name, b"x-forwarded-") => Name::Forwarded,
+        None => Name::Other,
+    }
 }
 
 fn begins_like(name: &[u8], folded_start: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() >= folded_start.len()
         && name.iter().zip(folded_start).all(|(byte, wanted)| folded(*byte) == *wanted)
 }
 
-/// How a name is spelled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Spelling {
-    Own,
-    /// With underscores in place of dashes: another name, but not to everybody.
-    Underscored,
-}
-
-pub fn known(name: &[u8]) -> (Name, Spelling) {
-    let found = candidates(name.len()).iter().find(|(wanted, _)| begins_like(name, wanted));
-    let known = match found {
-        Some((_, known)) => *known,
-        None if begins_like(name, b"x-forwarded-") => Name::Forwarded,
-        None => return (Name::Other, Spelling::Own),
-    };
-    let underscored = name.contains(&b'_');
-    (known, if underscored { Spelling::Underscored } else { Spelling::Own })
-}
-
-/// As `known`, of a field that a client sends.
-pub fn of_client(name: &[u8]) -> Name {
-    match known(name) {
-        (known, Spelling::Own) => known,
-        (Name::Host | Name::ContentLength | Name::TransferEncoding, Spelling::Underscored) => {
+/// A field that a client sends.
+pub fn of_client(name: &[u8], spelling: Spelling) -> Name {
+    match (spelling, known(name, spelling)) {
+        (Spelling::Plain, known) => known,
+        (Spelling::Underscored, Name::Host | Name::ContentLength | Name::TransferEncoding) => {
             Name::Lookalike
         }
         (
-            Name::XForwardedFor | Name::XForwardedProto | Name::XForwardedHost | Name::Forwarded,
             Spelling::Underscored,
+            Name::XForwardedFor | Name::XForwardedProto | Name::XForwardedHost | Name::Forwarded,
         ) => Name::Hop,
-        (_, Spelling::Underscored) => Name::Other,
+        (Spelling::Underscored, _) => Name::Other,
     }
 }
 
-/// As `known`, of a field that a backend sends: to clients a name is its letters.
-pub fn of_backend(name: &[u8]) -> Name {
-    match known(name) {
-        (known, Spelling::Own) => known,
-        (_, Spelling::Underscored) => Name::Other,
+/// A field that a backend sends: to clients a name is its letters.
+pub fn of_backend(name: &[u8], spelling: Spelling) -> Name {
+    match spelling {
+        Spelling::Plain => known(name, spelling),
+        Spelling::Underscored => Name::Other,
     }
 }
 
@@ -127,28 +125,32 @@ pub fn of_backend(name: &[u8]) -> Name {
 mod tests {
     use super::*;
 
+    fn client(name: &[u8]) -> Name {
+        of_client(name, super::super::bytes::token(name).1)
+    }
+
     #[test]
     fn a_name_is_known_in_any_case() {
-        assert_eq!(of_client(b"hOsT"), Name::Host);
-        assert_eq!(of_client(b"TRANSFER-ENCODING"), Name::TransferEncoding);
-        assert_eq!(of_client(b"x-forwarded-port"), Name::Forwarded);
-        assert_eq!(of_client(b"x-forwarded-for"), Name::XForwardedFor);
+        assert_eq!(client(b"hOsT"), Name::Host);
+        assert_eq!(client(b"TRANSFER-ENCODING"), Name::TransferEncoding);
+        assert_eq!(client(b"x-forwarded-port"), Name::Forwarded);
+        assert_eq!(client(b"x-forwarded-for"), Name::XForwardedFor);
         for other in [&b"x-forwarded"[..], b"hos", b"hostt", b"accept", b"", b"h\xf4st"] {
-            assert_eq!(of_client(other), Name::Other, "{other:?}");
+            assert_eq!(client(other), Name::Other, "{other:?}");
         }
         for len in 0..32 {
             for (name, known) in candidates(len) {
-                assert_eq!((name.len(), of_client(name)), (len, *known));
+                assert_eq!((name.len(), client(name)), (len, *known));
             }
         }
     }
 
     #[test]
     fn a_clients_underscore_does_not_make_another_name() {
-        assert_eq!(of_client(b"X_Forwarded_For"), Name::Hop);
-        assert_eq!(of_client(b"content_length"), Name::Lookalike);
-        assert_eq!(of_client(b"TRANSFER_encoding"), Name::Lookalike);
-        assert_eq!(of_client(b"Keep_Alive"), Name::Other);
-        assert_eq!(of_backend(b"Content_Length"), Name::Other);
+        assert_eq!(client(b"X_Forwarded_For"), Name::Hop);
+        assert_eq!(client(b"content_length"), Name::Lookalike);
+        assert_eq!(client(b"TRANSFER_encoding"), Name::Lookalike);
+        assert_eq!(client(b"Keep_Alive"), Name::Other);
+        assert_eq!(of_backend(b"Content_Length", Spelling::Underscored), Name::Other);
     }
 }
