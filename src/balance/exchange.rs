@@ -336,7 +336,7 @@ impl Exchange {
                 Ok(Progress::Over)
             }
             Answer::Over => {
-                self.is_too_much = true;
+                self.is_too_much |= !bytes.is_empty();
                 Ok(Progress::Over)
             }
         }
