@@ -68,7 +68,7 @@ pub fn ready() -> Result<(), Error> {
 /// # Ok::<(), fd3::Error>(())
 /// ```
 pub fn reloading() -> Result<(), Error> {
-    notify(&words::reloading(clock::monotonic_ms().saturating_mul(1000)))
+    notify(&words::reloading(clock::monotonic_usec()))
 }
 
 /// It stops, by itself or because it was told to (`STOPPING=1`). Says nothing if it stops because it has restarted
@@ -338,16 +338,8 @@ fn send(words: &str, with: &[BorrowedFd<'_>]) -> Result<(), Error> {
 
 /// Who is to be told.
 fn supervisor() -> Result<Option<Name>, Error> {
-    let Some(value) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
-    match value.as_encoded_bytes() {
-        [] => Ok(None),
-        [b'@', name @ ..] => Ok(Some(Name::Abstract(name.to_vec()))),
-        path @ [b'/', ..] => Ok(Some(Name::Path(path.to_vec()))),
-        _ => {
-            let what = format!("NOTIFY_SOCKET={}", value.to_string_lossy());
-            Err(Error::usage(what, "not an address; accepted: /PATH, @NAME"))
-        }
-    }
+    let value = std::env::var_os("NOTIFY_SOCKET");
+    value.map_or(Ok(None), |value| notify_send::receiver(value.as_encoded_bytes()))
 }
 
 #[cfg(test)]

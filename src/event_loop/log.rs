@@ -132,6 +132,17 @@ impl Log {
         self.trouble("cannot accept a client of the control socket", errno);
     }
 
+    pub(super) fn cannot_tell_manager(&self, errno: Errno) {
+        self.trouble("cannot tell the service manager", errno);
+    }
+
+    /// It wants to be told where nothing can be told.
+    pub(super) fn no_manager(&self, error: &Error) {
+        self.write_at(Level::Warn, "no service manager is told", &|line| {
+            line.text("error", error);
+        });
+    }
+
     pub(super) fn cannot_accept_scraper(&self, errno: Errno) {
         self.trouble("cannot accept a client of the metrics", errno);
     }

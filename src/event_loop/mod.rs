@@ -19,6 +19,7 @@ mod listen;
 mod listeners;
 mod load;
 mod log;
+mod manager;
 mod metrics;
 mod records;
 mod roll;
@@ -41,6 +42,7 @@ use self::load::Loader;
 use self::log::Log;
 #[cfg(feature = "starter")]
 pub(crate) use self::log::Voice;
+use self::manager::Manager;
 use self::metrics::Metrics;
 use self::records::Records;
 pub(crate) use self::roll::Roll;
@@ -73,6 +75,7 @@ pub(crate) struct EventLoop {
     /// Who waits for this process's end.
     parting: Vec<OwnedFd>,
     metrics: Option<Metrics>,
+    manager: Option<Manager>,
     counts: Counts,
     ledger: Ledger,
     store: Store,
@@ -133,7 +136,8 @@ impl EventLoop {
             self.control.as_ref().and_then(Door::deadline),
             self.metrics.as_ref().and_then(Door::deadline),
         ];
-        let timeout = match sooner(self.supervisor.deadline(), sooner(doors[0], doors[1])) {
+        let others = sooner(sooner(doors[0], doors[1]), self.manager_deadline());
+        let timeout = match sooner(self.supervisor.deadline(), others) {
             _ if self.children_ended => Some(0),
             deadline => deadline.map(|at| at.since(now).0),
         };
@@ -180,6 +184,9 @@ impl EventLoop {
         self.answer_scrapers(due);
         if self.supervisor.deadline().is_some_and(|at| at <= now()) {
             self.tell(Event::TimePassed);
+        }
+        if manager::HERE {
+            self.tell_manager();
         }
     }
 
@@ -239,6 +246,9 @@ impl EventLoop {
         }
         if metrics::HERE {
             self.counts.count(fact);
+        }
+        if let (true, Some(manager)) = (manager::HERE, &mut self.manager) {
+            manager.note(fact);
         }
         if let Fact::Ready { pid, .. } = fact {
             self.record_ready(*pid);

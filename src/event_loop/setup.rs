@@ -39,11 +39,7 @@ impl EventLoop {
     pub(crate) fn set_up(plan: Plan, anew: Anew) -> Result<&'static mut EventLoop, Error> {
         let inherited = inherited();
         let adopted = adopted(&plan.listen, &inherited)?;
-        if cfg!(feature = "starter") {
-            fd::close_inherited(&[&adopted[..], &plan.own].concat());
-        } else {
-            fd::close_inherited(&adopted);
-        }
+        close_others(&adopted, &plan.own);
         process::adopt_orphans();
         let Plan { listen, workers, rules, launch, log, control, .. } = plan;
         let Plan { fd_store, files, metrics, .. } = plan;
@@ -66,6 +62,7 @@ impl EventLoop {
             control: None,
             parting: Vec::new(),
             metrics: None,
+            manager: None,
             counts: Counts::default(),
             ledger: Ledger::new(),
             store: Store::default(),
@@ -107,6 +104,7 @@ impl EventLoop {
         }
         self.open_metrics(reserved)?;
         self.open_records()?;
+        self.find_manager();
         self.log.listening(listeners);
         Ok(())
     }
@@ -119,6 +117,15 @@ impl EventLoop {
             Some(paths) => self.epoll.add(paths, Token::Paths.bits(), Interest::IN),
             None => Ok(()),
         }
+    }
+}
+
+/// What fd3 itself inherited, but for these.
+fn close_others(adopted: &[i32], own: &[i32]) {
+    if cfg!(feature = "starter") {
+        fd::close_inherited(&[adopted, own].concat());
+    } else {
+        fd::close_inherited(adopted);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod duration;
 pub mod env_file;
 pub mod limit;
 pub mod log_line;
+pub mod manager;
 pub mod metrics;
 pub mod notify;
 pub mod notify_words;

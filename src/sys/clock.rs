@@ -9,6 +9,12 @@ pub fn monotonic_ms() -> u64 {
     milliseconds(libc::CLOCK_MONOTONIC)
 }
 
+/// Microseconds of the monotonic clock.
+pub fn monotonic_usec() -> u64 {
+    let (seconds, nanoseconds) = time(libc::CLOCK_MONOTONIC).unwrap_or((0, 0));
+    seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000)
+}
+
 /// Milliseconds since 1970.
 pub fn realtime_ms() -> u64 {
     milliseconds(libc::CLOCK_REALTIME)

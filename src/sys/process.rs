@@ -1,6 +1,6 @@
 //! Facts about this process, and its limits.
 
-use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 
 use super::{checked, fd, file, memory};
@@ -15,10 +15,12 @@ pub fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The process group of a process, if it still exists.
+/// The process group of a process, if it still exists. None that has no number here: with a leader outside of our PID
+/// namespace the kernel answers 0, of which rustix takes for granted that it never does.
 pub fn group_of(pid: i32) -> Option<i32> {
-    let group = rustix::process::getpgid(Some(Pid::from_raw(pid)?)).ok()?;
-    Some(group.as_raw_nonzero().get())
+    // SAFETY: two numbers, no memory.
+    let group = checked(unsafe { libc::getpgid(pid) }).ok()?;
+    (group > 0).then_some(group)
 }
 
 /// From now on orphans among our descendants become our children, as they do for PID 1. Where that is

@@ -36,6 +36,7 @@ mod load;
 mod load_anew;
 mod logging;
 #[cfg(feature = "metrics")]
+mod manager;
 mod metrics;
 mod notify;
 mod on_demand;

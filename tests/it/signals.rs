@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::harness::{
-    FD3, Fd3, children, code, command, exists, kill, output, run, stderr_of, until,
+    FD3, Fd3, Folder, children, code, command, exists, kill, output, run, stderr_of, until,
 };
 use crate::world::{python, shell, unshare};
 
@@ -282,4 +282,20 @@ fn the_first_process_reaps_ten_thousand_orphans() {
     until("only the worker is left", || children(init).len() == 1);
     kill(init, libc::SIGTERM);
     assert_eq!(unshare.exit(), 0);
+}
+
+/// As of one that `nsenter` or `kubectl debug` brought in, and of whoever a shell outside started.
+#[test]
+fn a_sender_whose_group_has_its_leader_outside_is_heard() {
+    let folder = Folder::new();
+    let up = folder.path("up");
+    let Some(mut unshare) = unshare(&["--pid", "--fork", "--mount-proc"]) else { return };
+    let script = "mkfifo $1; $0 run -v -- sh -c 'echo up >'$1'; exec sleep 1000' &
+        read up < $1; read pid name state parent group rest < /proc/$$/stat; echo group=$group; kill -TERM $!; wait $!; echo status=$?";
+    unshare.args(["sh", "-c", script, FD3, &up]);
+    let mut unshare = Fd3::start(unshare);
+    unshare.line("status=0");
+    assert_eq!(unshare.exit(), 0);
+    // Or it was another case.
+    unshare.line("group=0");
 }
