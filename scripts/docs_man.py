@@ -14,6 +14,7 @@ FD3_8 = [
     ("WHAT WORKERS WRITE", "What workers write"),
     ("METRICS", "Watch it"),
     ("CHECKS", "Ask whether it is well"),
+    ("THE BALANCER", "Balance HTTP"),
     ("START_SERVER", "From Server::Starter"),
     ("EXIT STATUS", "Exit status"),
     ("KERNELS AND SANDBOXES", "Old kernels, and sandboxes"),

@@ -53,6 +53,9 @@
 
 extern crate alloc;
 
+#[cfg(feature = "balance")]
+#[doc(hidden)]
+pub mod balance;
 #[doc(hidden)]
 pub mod cli;
 mod error;

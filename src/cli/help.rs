@@ -1,5 +1,7 @@
 //! The help texts. Written to stdout when asked for, never otherwise.
 
+#[cfg(feature = "balance")]
+use super::balance::options::{BALANCE, HEAD as BALANCE_HEAD, TAIL as BALANCE_TAIL};
 #[cfg(feature = "check")]
 use super::options::CHECK;
 #[cfg(feature = "init")]
@@ -18,6 +20,8 @@ const COMMANDS: &[&str] = &[
     "  fd3 run [OPTIONS] [--] COMMAND [ARG]...   bind, start workers, supervise\n",
     #[cfg(feature = "init")]
     "  fd3 init [OPTIONS] [--] COMMAND [ARG]...  PID 1 for one program\n",
+    #[cfg(feature = "balance")]
+    "  fd3 balance [OPTIONS] --backend URL...    an HTTP balancer\n",
     #[cfg(feature = "check")]
     "  fd3 check [OPTIONS] ADDR|URL              exit 0 when a server answers there\n",
     "  fd3 help [COMMAND]                        show this, or a command's options\n",
@@ -25,7 +29,8 @@ const COMMANDS: &[&str] = &[
 ];
 
 /// Those that come behind what can be asked of a running fd3.
-const LAST_COMMANDS: usize = if cfg!(feature = "check") { 3 } else { 2 };
+const LAST_COMMANDS: usize =
+    2 + cfg!(feature = "check") as usize + cfg!(feature = "balance") as usize;
 
 const OVERVIEW_TAIL: &str = "
 Example: fd3 run --listen :8080 --workers 4 -- /app
@@ -252,6 +257,8 @@ pub(super) fn text(command: Option<&str>) -> Option<String> {
         Some("run") => Some(page(RUN_HEAD, RUN, RUN_TAIL)),
         #[cfg(feature = "init")]
         Some("init") => Some(page(INIT_HEAD, INIT, INIT_TAIL)),
+        #[cfg(feature = "balance")]
+        Some("balance") => Some(page(BALANCE_HEAD, BALANCE, BALANCE_TAIL)),
         #[cfg(feature = "check")]
         Some("check") => Some(page(CHECK_HEAD, CHECK, CHECK_TAIL)),
         verb => orders::find(verb).map(order_page),
@@ -289,7 +296,9 @@ mod tests {
     #[test]
     fn every_help_fits_80_columns() {
         let orders = orders::ORDERS.iter().map(|order| Some(order.verb));
-        for command in orders.chain([None, Some("run"), Some("init"), Some("check")]) {
+        for command in
+            orders.chain([None, Some("run"), Some("init"), Some("check"), Some("balance")])
+        {
             for line in text(command).unwrap_or_default().lines() {
                 assert!(line.len() <= 80, "{}: {line}", line.len());
             }

@@ -1,6 +1,8 @@
 //! The command line: from words to what is done, and from what came of it to an exit status.
 //! The only place that knows every other.
 
+#[cfg(feature = "balance")]
+mod balance;
 #[cfg(feature = "init")]
 mod called;
 #[cfg(feature = "check")]
@@ -82,6 +84,8 @@ fn dispatch(mut rest: Vec<OsString>, found: Manners) -> Result<u8, Error> {
         Some("run") => run(rest),
         #[cfg(feature = "init")]
         Some("init") => init::init(rest),
+        #[cfg(feature = "balance")]
+        Some("balance") => balance::balance(rest),
         #[cfg(feature = "check")]
         Some("check") => check::check(rest),
         Some("help" | "--help" | "-h") => show_help(&rest),

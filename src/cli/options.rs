@@ -35,7 +35,7 @@ pub(super) const fn opt(
 }
 
 impl Opt {
-    const fn often(self) -> Opt {
+    pub(super) const fn often(self) -> Opt {
         Opt { times: Times::Often, ..self }
     }
 }

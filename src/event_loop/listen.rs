@@ -1,6 +1,8 @@
 //! From an address to a socket that listens there: every kind, and back again.
 
 use crate::error::{Errno, Error};
+#[cfg(feature = "balance")]
+use crate::protocol::address::Listen;
 use crate::protocol::address::{Address, Ip, Options, Scope, UnixKind, UnixName};
 use crate::settings::accounts;
 use crate::sys::socket::{self, Kind, Name, Seen, SocketOption};
@@ -31,6 +33,13 @@ pub(super) fn open(address: &Address, options: &Options) -> Result<Fresh, Error>
         }
         Address::Inherited(_) => Err(Error::refused("bind", address, "it is inherited")),
     }
+}
+
+/// For a program that listens itself.
+#[cfg(feature = "balance")]
+pub(crate) fn listen_at(listen: &Listen) -> Result<(OwnedFd, Option<BoundPath>), Error> {
+    let fresh = open(&listen.address, &listen.options)?;
+    Ok((fresh.fd, fresh.path))
 }
 
 /// The backlog to ask for: as large as the kernel allows, unless told otherwise.

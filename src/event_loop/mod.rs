@@ -36,6 +36,8 @@ use self::children::{HEARD_AT_ONCE, Heard};
 use self::control::Control;
 use self::door::Door;
 use self::launch::Launcher;
+#[cfg(feature = "balance")]
+pub(crate) use self::listen::listen_at;
 use self::listeners::{Listeners, Tries};
 use self::load::Loader;
 use self::log::Log;

@@ -6,6 +6,8 @@ pub mod caught;
 #[cfg(feature = "check")]
 pub mod client;
 pub mod clock;
+#[cfg(feature = "balance")]
+pub mod conn;
 #[cfg(feature = "starter")]
 pub mod daemon;
 pub mod environment;
@@ -23,6 +25,8 @@ pub mod notify_send;
 pub mod process;
 pub mod queue;
 pub mod record;
+#[cfg(feature = "balance")]
+pub mod resolve;
 pub mod settings;
 pub mod signal;
 mod signal_pipe;

@@ -142,6 +142,12 @@ pub fn raise_descriptor_limit(wanted: u64) -> Option<Rlimit> {
     Some(before)
 }
 
+/// How many descriptors this process may have open; nothing where that is not limited, or not told.
+#[cfg(feature = "balance")]
+pub fn descriptors() -> Option<u64> {
+    descriptor_limit().ok()?.current
+}
+
 /// How many descriptors this process may have open. By libc, as rustix takes it for granted that the
 /// kernel tells; a sandbox may forbid to ask.
 // Not the same width everywhere.

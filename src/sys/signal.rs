@@ -152,6 +152,13 @@ pub(super) fn undisturbed<T>(what: impl FnOnce() -> T) -> T {
     result
 }
 
+/// For a child that does a little and has nothing to lose: any signal ends it, as by default.
+#[cfg(feature = "balance")]
+pub(super) fn die_by_default() {
+    reset_dispositions();
+    set_mask(&NONE);
+}
+
 /// For a child: what its parent handles does what it does by default. Async-signal-safe.
 pub fn forget_handlers() {
     reset_dispositions();

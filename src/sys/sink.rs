@@ -14,6 +14,7 @@ use rustix::stdio::{stderr, stdout};
 use crate::error::Errno;
 
 /// One of the two, and how it is written to.
+#[derive(Debug)]
 pub struct Sink {
     fd: BorrowedFd<'static>,
     way: Way,
@@ -21,6 +22,7 @@ pub struct Sink {
     torn: Cell<bool>,
 }
 
+#[derive(Debug)]
 enum Way {
     /// A description of our own, not blocking.
     Own(OwnedFd),

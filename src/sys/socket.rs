@@ -251,7 +251,7 @@ fn any<T>(raw: T, len: usize) -> SocketAddrAny {
 }
 
 #[inline(never)]
-fn decode(any: SocketAddrAny) -> Name {
+pub(super) fn decode(any: SocketAddrAny) -> Name {
     match any.address_family() {
         AddressFamily::INET => any.try_into().map_or(Name::Unknown, Name::V4),
         AddressFamily::INET6 => any.try_into().map_or(Name::Unknown, Name::V6),

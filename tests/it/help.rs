@@ -4,6 +4,7 @@ use crate::harness::{output, stderr_of};
 
 /// Whether every part of the program is there.
 const WHOLE: bool = cfg!(all(
+    feature = "balance",
     feature = "check",
     feature = "control",
     feature = "fd-store",
@@ -33,6 +34,7 @@ fn the_help_is_as_in_the_golden_files() {
     let check = include_str!("../golden/help_check.txt");
     let promote = include_str!("../golden/help_promote.txt");
     let rollback = include_str!("../golden/help_rollback.txt");
+    let balance = include_str!("../golden/help_balance.txt");
     let table: &[(&[&str], &str, &str)] = &[
         (&["help"], "help.txt", include_str!("../golden/help.txt")),
         (&["--help"], "help.txt", include_str!("../golden/help.txt")),
@@ -53,6 +55,8 @@ fn the_help_is_as_in_the_golden_files() {
         (&["log-level", "--help"], "help_log-level.txt", log_level),
         (&["help", "check"], "help_check.txt", check),
         (&["check", "-h", "x", "y"], "help_check.txt", check),
+        (&["help", "balance"], "help_balance.txt", balance),
+        (&["balance", "-h"], "help_balance.txt", balance),
     ];
     for (words, name, golden) in table {
         // What this build of fd3 has not.
@@ -60,6 +64,7 @@ fn the_help_is_as_in_the_golden_files() {
         let orders =
             ["reload", "promote", "rollback", "status", "scale", "restart", "stop", "log-level"];
         if lacks("check", cfg!(feature = "check"))
+            || lacks("balance", cfg!(feature = "balance"))
             || lacks("init", cfg!(feature = "init"))
             || orders.iter().any(|order| lacks(order, cfg!(feature = "control")))
         {

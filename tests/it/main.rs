@@ -5,6 +5,8 @@ mod aarch64;
 mod auto;
 mod bad_input;
 mod bad_start;
+#[cfg(feature = "balance")]
+mod balance;
 #[cfg(all(feature = "control", feature = "records"))]
 mod boxes;
 #[cfg(feature = "control")]
