@@ -71,8 +71,10 @@ fn is_status(text: &str) -> bool {
 #[test]
 fn it_is_told_when_all_are_ready_and_of_reloads_and_of_the_stop() {
     let manager = Manager::new();
-    let app = manager.folder.file("app", "#!/bin/sh\nexec sleep 1000\n", 0o755);
-    let mut fd3 = manager.start(&["-w", "3", "--ready", "1ms", "--overlap", "0", &app]);
+    // One that cannot be executed is never ready, however long it takes until fd3 hears of that.
+    let script = "#!/bin/sh\nkill -USR1 $PPID\nexec sleep 1000\n";
+    let app = manager.folder.file("app", script, 0o755);
+    let mut fd3 = manager.start(&["-w", "3", "--ready", "signal", "--overlap", "0", &app]);
     let mut before = manager.hears_up_to("READY=1");
     assert_eq!(before.pop().as_deref(), Some("READY=1"));
     assert!(before.iter().all(|text| is_status(text)), "{before:?}");
@@ -92,7 +94,8 @@ fn it_is_told_when_all_are_ready_and_of_reloads_and_of_the_stop() {
     // One that is refused is no less an answer.
     let shells = fd3.ready(6);
     until("they have read the file", || shells[3..].iter().all(|pid| is_named(*pid, "sleep")));
-    std::fs::write(&app, "#!/not/there\n").expect("the folder is ours");
+    let next = manager.folder.file("next", "#!/not/there\n", 0o755);
+    std::fs::rename(next, &app).expect("the folder is ours");
     fd3.signal(libc::SIGHUP);
     let heard = manager.hears_up_to("STATUS=3 of 3 ready; reload r").join("\n");
     assert!(heard.contains("RELOADING=1\n") && heard.contains("\nREADY=1\n"), "{heard}");
