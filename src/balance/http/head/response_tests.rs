@@ -130,3 +130,15 @@ fn bad_answers_are_refused() {
     with(&format!("A: {}", "b".repeat(40_000)), Wrong::HeadTooLong);
     bad_answer(b"HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n", Wrong::CodingInHttp10);
 }
+
+#[test]
+fn a_parser_hears_one_answer_after_the_other() {
+    let one = "HTTP/1.1 103 X\r\nConnection: close, x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n";
+    let mut parser = ResponseParser::new();
+    parser.parse(one.as_bytes(), &Limits::USUAL, ANY).expect("good").expect("whole");
+    parser.clear();
+    let second = parser.parse(two.as_bytes(), &Limits::USUAL, ANY).expect("good").expect("whole");
+    assert_eq!(second, answered(two, ANY));
+    assert_eq!(parser.fields().len(), 1);
+}
