@@ -78,6 +78,9 @@ fn where_an_answer_ends() {
         let kind = if status < 200 { Kind::Interim } else { Kind::Final };
         assert_eq!(found.kind, kind);
     }
+    // Of two framings none is told of what does not follow.
+    let both = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(answered(both, head).length, None);
     let old = answered("HTTP/1.0 200 X\r\nContent-Length: 3\r\n\r\n", ANY);
     assert!(!old.persistent);
     let kept = "HTTP/1.0 200 X\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n";
