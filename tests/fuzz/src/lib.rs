@@ -3,19 +3,29 @@
 
 extern crate alloc;
 
-// The room alone, so that nothing else is built, nor watched by the fuzzer.
-#[path = "../../../src/balance/http/mod.rs"]
-pub mod http;
+// These rooms alone, so that nothing else is built, nor watched by the fuzzer.
+#[path = "../../../src/balance"]
+pub mod balance {
+    pub mod exchange;
+    pub mod http;
+}
 
+use balance::exchange::{Bad, Exchange, Progress, Terms};
+use balance::http;
 use http::body::{Out, Relay, Then};
-use http::head::{Asked, Field, Framing, Limits, RequestParser, ResponseParser, Version};
+use http::head::{Asked, Field, Framing, Kind, Limits, RequestParser, ResponseParser, Version};
 use http::rewrite::{self, Back, Forwarded, Onward, Passage};
 use http::{Wrong, cookie, proxy_protocol};
 
 pub type Target = fn(&[u8]);
 
-pub const TARGETS: [(&str, Target); 4] =
-    [("request", request), ("response", response), ("body", body), ("proxy", proxy)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("request", request),
+    ("response", response),
+    ("body", body),
+    ("proxy", proxy),
+    ("exchange", exchange),
+];
 
 /// The first bytes choose.
 struct Choice<'a> {
@@ -219,4 +229,115 @@ pub fn proxy(bytes: &[u8]) {
         let again = proxy_protocol::hear(&out).expect("well formed").expect("whole");
         assert_eq!((again.len, again.source), (out.len(), header.source));
     }
+}
+
+/// Between what the client says and what the backend does.
+const TURN: &[u8] = b"\n--\n";
+
+/// A client and a backend that speak in pieces, in any order. What the backend gets is one request and nothing more,
+/// and what the client gets is one answer and nothing more; neither looks whole before it is.
+pub fn exchange(bytes: &[u8]) {
+    let Some(mut choice) = Choice::of(bytes) else { return };
+    let Some(at) = choice.rest.windows(TURN.len()).position(|here| here == TURN) else { return };
+    let (mut request, mut answer) = (&choice.rest[..at], &choice.rest[at + TURN.len()..]);
+    let onward = Onward {
+        forwarded: Forwarded::Set,
+        client: "192.0.2.7",
+        https: false,
+        via: None,
+        prefix: "",
+        host: "b:80",
+    };
+    let terms = Terms { keep: choice.first[0] % 2 == 0, via: None };
+    let mut exchange = Exchange::default();
+    let (mut to_backend, mut to_client) = (Vec::new(), Vec::new());
+    let mut progress = Ok(Progress::More);
+    while progress == Ok(Progress::More) && (!request.is_empty() || !answer.is_empty()) {
+        let len = choice.cut();
+        let has_asked = exchange.request().is_some();
+        if !has_asked && request.is_empty() {
+            return;
+        }
+        let is_clients = !has_asked || answer.is_empty() || choice.first[choice.turn % 4] % 2 == 0;
+        if is_clients && !request.is_empty() {
+            let part;
+            (part, request) = request.split_at(len.min(request.len()));
+            let heard = if has_asked {
+                exchange.upload(part, &mut to_backend).map(|()| false)
+            } else {
+                exchange.hear(part, &Limits::USUAL)
+            };
+            let begun = match heard {
+                Ok(true) => exchange.begin(&onward, 1 << 40, &mut to_backend),
+                Ok(false) => Ok(()),
+                Err(wrong) => Err(wrong),
+            };
+            if begun.is_err() {
+                break;
+            }
+            if choice.turn % 7 == 0 && exchange.may_be_sent_again(false) {
+                to_backend.clear();
+                exchange.begin(&onward, 1 << 40, &mut to_backend).expect("as before");
+            }
+        } else {
+            let part;
+            (part, answer) = answer.split_at(len.min(answer.len()));
+            progress = exchange.answer(part, &terms, &mut to_client);
+        }
+    }
+    if progress == Ok(Progress::More) && answer.is_empty() {
+        progress = exchange.answer_ended(&mut to_client);
+    }
+    backend_got(&exchange, &to_backend);
+    client_got(&exchange, progress, &to_client);
+}
+
+fn backend_got(exchange: &Exchange, bytes: &[u8]) {
+    let Some(meant) = exchange.request() else { return assert!(bytes.is_empty()) };
+    let roomy = Limits { head: u32::MAX, line: u32::MAX, fields: u16::MAX };
+    let heard = RequestParser::new().parse(bytes, &roomy).expect("well formed");
+    let Some(heard) = heard else { return assert!(!exchange.is_sent()) };
+    assert_eq!((heard.framing, heard.method), (meant.framing, meant.method));
+    let (is_over, used) = whole(heard.framing, &bytes[heard.len..]);
+    assert_eq!(used, bytes.len() - heard.len, "nothing behind the request");
+    assert!(is_over || !exchange.is_sent());
+}
+
+fn client_got(exchange: &Exchange, progress: Result<Progress, Bad>, mut bytes: &[u8]) {
+    let Some(request) = exchange.request() else { return assert!(bytes.is_empty()) };
+    let roomy = Limits { head: u32::MAX, line: u32::MAX, fields: u16::MAX };
+    let answer = loop {
+        let heard = ResponseParser::new().parse(bytes, &roomy, Asked::by(request));
+        let Some(heard) = heard.expect("well formed") else {
+            assert!(bytes.is_empty() && progress != Ok(Progress::Over));
+            return;
+        };
+        bytes = &bytes[heard.len..];
+        match heard.kind {
+            Kind::Interim => assert_eq!(request.version, Version::Http11),
+            Kind::Switch => return assert!(progress == Ok(Progress::Tunnel)),
+            Kind::Final => break heard,
+        }
+    };
+    let (is_over, used) = whole(answer.framing, bytes);
+    assert_eq!(used, bytes.len(), "nothing behind the answer");
+    let by_closing = answer.framing == Framing::UntilClose;
+    assert_eq!(is_over, by_closing || progress == Ok(Progress::Over));
+    if progress == Err(Bad::CutShort) && by_closing {
+        assert!(exchange.ends_by_closing(), "the end must not look like one");
+    }
+}
+
+/// Whether a body is over, and how many bytes are of it.
+fn whole(framing: Framing, bytes: &[u8]) -> (bool, usize) {
+    let mut relay = Relay::new(framing, Out::Data, u64::MAX).expect("any length");
+    let mut used = 0;
+    loop {
+        let step = relay.step(&bytes[used..]).expect("well framed");
+        used += step.pass + step.skip;
+        if step.then == Then::End || step.pass + step.skip == 0 {
+            break;
+        }
+    }
+    (relay.closed().is_ok(), used)
 }

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         words.first().and_then(|name| fd3_fuzz::TARGETS.iter().find(|(own, _)| own == name));
     let seconds = words.get(1).and_then(|word| word.parse().ok());
     let (Some((name, target)), Some(seconds)) = (named, seconds) else {
-        eprintln!("usage: plain request|response|body|proxy SECONDS [SEED]");
+        eprintln!("usage: plain request|response|body|proxy|exchange SECONDS [SEED]");
         return ExitCode::from(2);
     };
     let seed = words.get(2).and_then(|word| word.parse().ok()).unwrap_or(1);

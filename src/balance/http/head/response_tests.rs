@@ -78,6 +78,9 @@ fn where_an_answer_ends() {
         let kind = if status < 200 { Kind::Interim } else { Kind::Final };
         assert_eq!(found.kind, kind);
     }
+    // Of two framings none is told of what does not follow.
+    let both = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(answered(both, head).length, None);
     let old = answered("HTTP/1.0 200 X\r\nContent-Length: 3\r\n\r\n", ANY);
     assert!(!old.persistent);
     let kept = "HTTP/1.0 200 X\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n";
@@ -129,4 +132,16 @@ fn bad_answers_are_refused() {
     with(&"A: b\r\n".repeat(101), Wrong::TooManyFields);
     with(&format!("A: {}", "b".repeat(40_000)), Wrong::HeadTooLong);
     bad_answer(b"HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n", Wrong::CodingInHttp10);
+}
+
+#[test]
+fn a_parser_hears_one_answer_after_the_other() {
+    let one = "HTTP/1.1 103 X\r\nConnection: close, x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n";
+    let mut parser = ResponseParser::new();
+    parser.parse(one.as_bytes(), &Limits::USUAL, ANY).expect("good").expect("whole");
+    parser.clear();
+    let second = parser.parse(two.as_bytes(), &Limits::USUAL, ANY).expect("good").expect("whole");
+    assert_eq!(second, answered(two, ANY));
+    assert_eq!(parser.fields().len(), 1);
 }
