@@ -1,6 +1,8 @@
 //! What the log tells, and how much it matters. A full or closed stderr loses lines, nothing else; how
 //! many were lost is told when there is room again.
 
+mod reload;
+
 use alloc::rc::Rc;
 use core::cell::Cell;
 
@@ -23,9 +25,6 @@ pub(super) struct Log {
     lost: Cell<u64>,
     voice: Option<Voice>,
 }
-
-/// Whether there can be any.
-const CANARIES: bool = cfg!(feature = "control");
 
 /// Says a fact in other words than fd3's, with those who were started: nothing if fd3 is to say it.
 pub(crate) type Voice = Box<dyn Fn(&Fact, &Roll) -> Option<String>>;
@@ -344,7 +343,7 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
         }
         Fact::Renewing { slot } => line.message("renewing a worker").number("slot", slot),
         Fact::RenewalEnded { slot, outcome, again_in } => {
-            renewed(outcome, *again_in, line).number("slot", slot)
+            reload::renewed(outcome, *again_in, line).number("slot", slot)
         }
         Fact::Scaled { workers } => line.message("scaled").number("workers", workers),
         Fact::TriedAgain { slot, why, again_in } => {
@@ -352,18 +351,13 @@ fn words<'a>(fact: &Fact, line: &'a mut LogLine) -> &'a mut LogLine {
             line.number("slot", slot).text("why", why).span("again-in", *again_in)
         }
         Fact::TooOld { slot, pid, .. } => worker(line, "worker is old: reload", *slot, *pid),
-        Fact::ReloadWaits { workers } => line
-            .message("reload waits until former workers have finished")
-            .number("workers", workers),
-        Fact::ReloadAfterCanary if !CANARIES => line,
-        Fact::ReloadAfterCanary => {
-            line.message("reload waits until the canary is promoted or rolled back")
-        }
+        Fact::ReloadWaits { workers } => reload::waits(*workers, line),
+        Fact::ReloadAfterCanary => reload::waits_for_the_canary(line),
         Fact::Reloading { generation } => {
             line.message("reloading").number("generation", generation)
         }
         Fact::ReloadEnded { generation, outcome } => {
-            ended(outcome, line).number("generation", generation)
+            reload::ended(outcome, line).number("generation", generation)
         }
         Fact::LeftoversKilled { group } => line
             .message("what a worker left behind did not stop in time, killed")
@@ -412,57 +406,6 @@ fn not_started<'a>(
 #[inline(never)]
 fn worker<'a>(line: &'a mut LogLine, message: &str, slot: SlotId, pid: Pid) -> &'a mut LogLine {
     line.message(message).number("slot", slot).number("pid", pid)
-}
-
-fn ended<'a>(outcome: &Outcome, line: &'a mut LogLine) -> &'a mut LogLine {
-    match outcome {
-        Outcome::Done { after, .. } => line.message("reloaded").span("after", *after),
-        Outcome::Refused { error } => {
-            line.message("reload refused, nothing is changed").text("error", error)
-        }
-        Outcome::RolledBack { why, replaced: 0 } => {
-            line.message("reload rolled back, the old generation goes on").text("why", why)
-        }
-        Outcome::RolledBack { why, replaced } => line
-            .message("reload ended, slots that had no turn keep their workers")
-            .number("replaced", replaced)
-            .text("why", why),
-        Outcome::Holds { slots, after, .. } if CANARIES => {
-            line.message("canary holds").number("slots", slots).span("after", *after)
-        }
-        Outcome::Undone { why } if CANARIES => {
-            line.message("canary failed, the old generation is put back").text("why", why)
-        }
-        Outcome::PutBack { after, .. } if CANARIES => {
-            line.message("canary rolled back").span("after", *after)
-        }
-        Outcome::HoldsOn { why } if CANARIES => {
-            line.message("canary not rolled back, its workers go on").text("why", why)
-        }
-        Outcome::Holds { .. } | Outcome::Undone { .. } => line,
-        Outcome::PutBack { .. } | Outcome::HoldsOn { .. } => line,
-        Outcome::Stopped | Outcome::Scaled { .. } => line.message("reload ended by a stop"),
-    }
-}
-
-fn renewed<'a>(
-    outcome: &Outcome,
-    again_in: Option<Millis>,
-    line: &'a mut LogLine,
-) -> &'a mut LogLine {
-    match outcome {
-        Outcome::Done { after, .. } => line.message("worker renewed").span("after", *after),
-        Outcome::RolledBack { why, .. } => {
-            let line = line.message("worker not renewed, the old one goes on");
-            span(line.text("why", why), "again-in", again_in)
-        }
-        Outcome::Refused { .. } | Outcome::Stopped | Outcome::Scaled { .. } => {
-            line.message("renewal ended by a stop")
-        }
-        // They come of a canary's reloads.
-        Outcome::Holds { .. } | Outcome::Undone { .. } => line,
-        Outcome::PutBack { .. } | Outcome::HoldsOn { .. } => line,
-    }
 }
 
 fn span<'a>(line: &'a mut LogLine, name: &str, span: Option<Millis>) -> &'a mut LogLine {

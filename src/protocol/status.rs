@@ -88,11 +88,7 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
                 }
                 Course::Stopping => out.push_str(", stopping"),
             }
-            if let Some(Holding { generation, slots, failed }) = canary {
-                let failed = if failed { ", rolling back" } else { "" };
-                let line = format_args!("generation {generation}, slots: {slots}{failed}");
-                put(out, format_args!("\nCANARY       {line}"));
-            }
+            put_canary(canary, out);
             put(out, format_args!("\nCOMMAND      {}\n", cut(&command.join(" "), COLUMNS - 13)));
             if listeners > 0 {
                 out.push_str("QUEUE        LISTENER\n");
@@ -121,19 +117,27 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
                 }
                 None => object.name("reload").push_str("null"),
             }
-            match canary {
-                Some(Holding { generation, slots, failed }) => {
-                    let mut inner = Object::new(object.name("canary"));
-                    inner.number("generation", Some(&generation)).number("slots", Some(&slots));
-                    inner.number("failed", Some(&failed));
-                    inner.end();
-                }
-                None => object.name("canary").push_str("null"),
-            }
+            canary_object(canary, object.name("canary"));
             object.number("workers", Some(&workers)).number("ready", Some(&ready));
             object.name("listeners").push('[');
         }
     }
+}
+
+fn put_canary(canary: Option<Holding>, out: &mut String) {
+    if let Some(Holding { generation, slots, failed }) = canary {
+        let failed = if failed { ", rolling back" } else { "" };
+        let line = format_args!("generation {generation}, slots: {slots}{failed}");
+        put(out, format_args!("\nCANARY       {line}"));
+    }
+}
+
+fn canary_object(canary: Option<Holding>, out: &mut String) {
+    let Some(Holding { generation, slots, failed }) = canary else { return out.push_str("null") };
+    let mut object = Object::new(out);
+    object.number("generation", Some(&generation)).number("slots", Some(&slots));
+    object.number("failed", Some(&failed));
+    object.end();
 }
 
 /// `nth` from 0 on.
