@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::{FD3, Fd3, PATIENCE, ask, command};
+use crate::servers::ReservedPort;
 
 /// `fd3 balance` with these words, at a port of its own, which serves by now.
 fn balance(words: &[&str]) -> Fd3 {
@@ -135,8 +136,10 @@ fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-/// A port at which nobody listens.
+/// A port at which nobody listens, until all tests have ended.
 fn dead() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    format!("http://127.0.0.1:{}", listener.local_addr().expect("it is bound").port())
+    let port = ReservedPort::new();
+    let url = format!("http://127.0.0.1:{}", port.number);
+    std::mem::forget(port);
+    url
 }

@@ -6,7 +6,9 @@ mod floods;
 use std::collections::BTreeMap;
 
 use crate::guard::{sleeps_on, switches, ticks_in_a_second};
-use crate::harness::{FD3, Fd3, Folder, code, command, exists, field, kill, output, run, until};
+use crate::harness::{
+    FD3, Fd3, Folder, UNSEEN, code, command, exists, field, kill, output, run, until,
+};
 use crate::world::{NOBODY, is_root, python};
 
 /// `fd3 run -v --worker-logs prefix` with these words, then a python script.
@@ -251,7 +253,8 @@ fn nothing_is_left_open_after_a_hundred_restarts() {
 
 #[test]
 fn when_nobody_writes_fd3_sleeps() {
-    let fd3 = logged(&["-w", "2"], "import signal; print('up', flush=True); signal.pause()");
+    let words = [UNSEEN, &["-w", "2"]].concat();
+    let fd3 = logged(&words, "import signal; print('up', flush=True); signal.pause()");
     fd3.nth_line(": up", 1);
     fd3.ready(2);
     // It looks once more, a while after the last line.
