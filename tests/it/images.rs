@@ -17,7 +17,8 @@ const COMPOSE: &str = include_str!("../../examples/docker/compose.yaml");
 const KUBERNETES: &str = include_str!("../../examples/docker/kubernetes.yaml");
 const README: &str = include_str!("../../README.md");
 
-/// The files of such an image, if fd3 is a static one; `scripts/test` builds the other beside it.
+/// The files of such an image, if fd3 is a static one; `scripts/test` builds the other beside it, and tells of an fd3 with
+/// just what the Dockerfile builds into it.
 fn binaries() -> Option<[(&'static str, String); 2]> {
     if !IS_STATIC {
         skip("only a static fd3 runs in an empty image; scripts/test tests that one as well");
@@ -29,7 +30,8 @@ fn binaries() -> Option<[(&'static str, String); 2]> {
         skip_missing(&server);
         return None;
     }
-    Some([("fd3", FD3.to_string()), ("http_server", server)])
+    let fd3 = std::env::var("FD3_SERVICE_BINARY").unwrap_or(FD3.to_string());
+    Some([("fd3", fd3), ("http_server", server)])
 }
 
 /// The strings of the list behind the first `key`: `key ["a", "b"]`, which is JSON, YAML and a Dockerfile.

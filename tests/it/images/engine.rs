@@ -98,7 +98,7 @@ impl Image {
         };
         let build = format!("build --release --locked --target {target} --example http_server");
         rust.file("bin/cargo", &compiled(&build, "http_server", "examples/"), 0o755);
-        let build = format!("--features default {target}");
+        let build = format!("--features service {target}");
         checkout.file("scripts/build-static", &compiled(&build, "fd3", ""), 0o755);
 
         // Whatever is made from it has its label.
