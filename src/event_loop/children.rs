@@ -191,6 +191,8 @@ impl EventLoop {
     #[inline(never)]
     fn ended(&mut self, ended: Ended) {
         let pid = Pid(ended.pid);
+        // What it signalled last may have come since they were read: once it is reaped, a stranger would have sent it.
+        self.read_signals();
         if self.notify.get(pid).is_some() {
             self.read_reports();
             self.launcher.ended(pid);
