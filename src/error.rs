@@ -88,6 +88,23 @@ impl Error {
         Error(Box::new(Facts { kind, doing, what, errno, why }))
     }
 
+    /// What it consists of besides its kind: for who is told of it elsewhere.
+    #[cfg(feature = "upgrade")]
+    pub(crate) fn parts(&self) -> (&'static str, &str, Option<i32>, &str) {
+        (self.0.doing, &self.0.what, self.0.errno.map(|errno| errno.0), &self.0.why)
+    }
+
+    #[cfg(feature = "upgrade")]
+    pub(crate) fn of_parts(
+        kind: Kind,
+        doing: &'static str,
+        what: String,
+        errno: Option<i32>,
+        why: String,
+    ) -> Error {
+        Error(Box::new(Facts { kind, doing, what, errno: errno.map(Errno), why }))
+    }
+
     /// The same error, blamed on COMMAND or the like.
     #[doc(hidden)]
     pub fn of_kind(mut self, kind: Kind) -> Error {

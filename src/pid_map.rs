@@ -60,6 +60,12 @@ impl<T> PidMap<T> {
         self.0.iter().map(|(pid, value)| (*pid, value))
     }
 
+    /// All of it, for who takes it over; sorted by PID, and to be left so.
+    #[cfg(feature = "upgrade")]
+    pub(crate) fn entries_mut(&mut self) -> &mut Vec<(Pid, T)> {
+        &mut self.0
+    }
+
     fn place(&self, pid: Pid) -> Result<usize, usize> {
         self.0.binary_search_by_key(&pid, |(key, _)| *key)
     }

@@ -44,8 +44,15 @@ Times are numbers with ms, s, m, h or d; without one they are seconds. Defaults
 are in parentheses.
 
 Signals: TERM and INT stop (twice: at once), QUIT stops without a time limit;
-HUP and USR1 reload; TTIN is one slot more, TTOU one less; USR2 (upgrade) is
-only noted by this version; every other signal goes to the workers.
+HUP and USR1 reload; TTIN is one slot more, TTOU one less;
+";
+const RUN_UPGRADE: &str = if cfg!(feature = "upgrade") {
+    "USR2 upgrades fd3 itself in place (see fd3 help upgrade);\n"
+} else {
+    ""
+};
+const RUN_END: &str = "\
+every other signal goes to the workers.
 
 Exit status: 0 stopped as asked, 2 usage, 125 fd3 itself failed, 126 COMMAND
 not executable, 127 COMMAND not found; else the worker's, or 128 + its signal.
@@ -116,6 +123,17 @@ is after a reload that runs. New workers are starting then, surplus ones finish.
 Asks the running fd3 to replace one slot's worker by a new one of the same
 generation, as a reload does it, and waits until that serves, or has failed and
 the old one goes on. A slot that waits out its backoff need not wait any longer.
+",
+    ),
+    (
+        "upgrade",
+        "become another fd3 in place",
+        "\
+Has the running fd3 become the binary PATH, or the one that it was started as,
+as that is now: same PID, same workers, sockets, timers, counters; nothing is
+started anew. That binary is run first and asked whether it understands the
+state of the running one. Where it does not, cannot be executed, fails or takes
+longer than 10 s, fd3 goes on as it was, and this tells why.
 ",
     ),
     (
@@ -226,7 +244,7 @@ pub(super) fn text(command: Option<&str>) -> Option<String> {
             all.push_str(OVERVIEW_TAIL);
             Some(all)
         }
-        Some("run") => Some(page(RUN_HEAD, RUN, RUN_TAIL)),
+        Some("run") => Some(page(RUN_HEAD, RUN, RUN_TAIL) + RUN_UPGRADE + RUN_END),
         #[cfg(feature = "init")]
         Some("init") => Some(page(INIT_HEAD, INIT, INIT_TAIL)),
         #[cfg(feature = "check")]

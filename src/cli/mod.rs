@@ -24,6 +24,8 @@ use std::os::unix::ffi::OsStrExt;
 use self::sources::Sources;
 use crate::error::{Errno, Error};
 use crate::event_loop::EventLoop;
+#[cfg(feature = "upgrade")]
+use crate::event_loop::{self, ASK};
 use crate::plan::{Level, LogFormat};
 use crate::protocol::log_line::LogLine;
 use crate::sys;
@@ -78,7 +80,9 @@ fn dispatch(mut rest: Vec<OsString>, found: Manners) -> Result<u8, Error> {
     }
     let command = next(&mut rest);
     match command.to_str() {
-        Some("run") => run(rest),
+        Some("run") => run(name, rest),
+        #[cfg(feature = "upgrade")]
+        Some(ASK) => event_loop::answer(understands),
         #[cfg(feature = "init")]
         Some("init") => init::init(rest),
         #[cfg(feature = "check")]
@@ -107,21 +111,51 @@ fn next(words: &mut Vec<OsString>) -> OsString {
 }
 
 #[inline(never)]
-fn run(words: Vec<OsString>) -> Result<u8, Error> {
+fn run(name: OsString, words: Vec<OsString>) -> Result<u8, Error> {
+    #[cfg(feature = "upgrade")]
+    let called = [&[name, "run".into()], &words[..]].concat();
+    #[cfg(not(feature = "upgrade"))]
+    drop(name);
     let typed = typed::command_line("run", options::RUN, words)?;
     if typed.get("help").is_some() {
         return show_help(&["run".into()]);
     }
     machine_init(&typed)?;
     let mut sources = Sources::new(typed);
+    #[cfg(feature = "upgrade")]
+    if let Some(handed) = event_loop::left_to_us() {
+        let service = handed.and_then(|mut handed| {
+            sources.take_over(core::mem::take(&mut handed.kept));
+            EventLoop::take_over(handed, Box::new(sources))
+        });
+        return service.map(EventLoop::run);
+    }
     let (format, plan) = sources.plan();
-    let begun = plan.and_then(|plan| EventLoop::set_up(plan, Box::new(move || sources.plan().1)));
+    let begun = plan.and_then(|plan| EventLoop::set_up(plan, Box::new(sources)));
     Ok(match begun {
-        Ok(service) => service.run(),
+        Ok(service) => {
+            #[cfg(feature = "upgrade")]
+            service.called(&called);
+            service.run()
+        }
         // A stop came while it waited for a file: nothing was started.
         Err(error) if error.errno() == Some(Errno(libc::EINTR)) => 0,
         Err(error) => fail(&error, format),
     })
+}
+
+/// Whether this binary can be called so, in place of another one.
+#[cfg(feature = "upgrade")]
+fn understands(words: &[std::ffi::CString]) -> Result<(), Error> {
+    let mut rest = Vec::new();
+    for word in words {
+        rest.push(std::ffi::OsStr::from_bytes(word.to_bytes()).to_owned());
+    }
+    next(&mut rest);
+    if next(&mut rest) != "run" {
+        return Err(Error::refused("take over", "the state", "it is of another command"));
+    }
+    typed::command_line("run", options::RUN, rest).map(drop)
 }
 
 /// Whoever starts a machine with fd3 by mistake learns of it before the kernel panics at its end.

@@ -374,7 +374,7 @@ pub(super) const STOP: Table = &[
     HELP,
 ];
 
-/// Of `fd3 scale`.
+/// Of `fd3 scale` and `fd3 upgrade`.
 pub(super) const SCALE: Table = &[WHICH, &[NO_WAIT], HELP];
 
 /// Of `fd3 restart`.

@@ -1,7 +1,7 @@
 //! What can be asked of a running fd3, each from its words to its exit status. How fd3 is found, and what it
 //! answers, is `client`'s.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 
@@ -39,6 +39,8 @@ pub(super) const ORDERS: &[Order] = if !cfg!(feature = "control") {
         Order { verb: "status", options: options::STATUS, takes: "", run: status },
         Order { verb: "scale", options: options::SCALE, takes: " N", run: order },
         Order { verb: "restart", options: options::RESTART, takes: " SLOT", run: order },
+        #[cfg(feature = "upgrade")]
+        Order { verb: "upgrade", options: options::SCALE, takes: " [PATH]", run: order },
         Order { verb: "stop", options: options::STOP, takes: "", run: stop },
         Order { verb: "log-level", options: options::LOG_LEVEL, takes: " [LEVEL]", run: order },
     ]
@@ -125,7 +127,7 @@ fn request(order: &Order, typed: &Typed) -> Result<String, Ended> {
         line.push_str(" --");
     }
     for word in &typed.command {
-        line.extend([" ", &control::encoded(word.as_bytes())]);
+        line.extend([" ", &control::encoded(&sent(order, word))]);
     }
     line.push('\n');
     match control::hear(line.as_bytes()) {
@@ -135,6 +137,18 @@ fn request(order: &Order, typed: &Typed) -> Result<String, Ended> {
         }
         Some(Ok(_)) | None => Ok(line),
     }
+}
+
+/// A word as fd3 is to get it, which may be in another folder.
+fn sent(order: &Order, word: &OsStr) -> Vec<u8> {
+    #[cfg(feature = "upgrade")]
+    if order.verb == "upgrade" {
+        let path = std::ffi::CString::new(word.as_bytes()).ok();
+        let path = path.and_then(|path| crate::sys::handover::absolute(&path));
+        return path.map_or(word.as_bytes().to_vec(), std::ffi::CString::into_bytes);
+    }
+    let _ = order;
+    word.as_bytes().to_vec()
 }
 
 fn status(_: &Order, typed: &Typed) -> Result<(), Ended> {

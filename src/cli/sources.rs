@@ -8,6 +8,7 @@ use super::options::Table;
 use super::typed::{self, Given, Typed, c_string};
 use super::{meant, options};
 use crate::error::{Errno, Error, Kind};
+use crate::event_loop::Anew;
 use crate::plan::{LogFormat, Plan};
 use crate::protocol::env_file::Environment;
 use crate::sys::file::{self, Again, Patience};
@@ -35,6 +36,12 @@ impl Sources {
         Sources { typed, first_of_file, files: Files::new() }
     }
 
+    /// With what a former self read that cannot be read once more.
+    #[cfg(feature = "upgrade")]
+    pub(super) fn take_over(&mut self, kept: Vec<(CString, Vec<u8>)>) {
+        self.files = Files { kept, patience: Patience::None };
+    }
+
     /// What all of them together mean, as they are now, and in which form errors are to be told.
     #[inline(never)]
     pub(super) fn plan(&mut self) -> (LogFormat, Result<Plan, Error>) {
@@ -51,6 +58,17 @@ impl Sources {
         let mut plan = meant::run(&self.typed)?;
         self.files.read_variables(&self.typed, &mut plan.launch.settings.environment)?;
         Ok(plan)
+    }
+}
+
+impl Anew for Sources {
+    fn plan(&mut self) -> Result<Plan, Error> {
+        Sources::plan(self).1
+    }
+
+    #[cfg(feature = "upgrade")]
+    fn kept(&self) -> Vec<(CString, Vec<u8>)> {
+        self.files.kept.clone()
     }
 }
 

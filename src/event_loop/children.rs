@@ -22,13 +22,13 @@ const HEARD_AT_LAST: usize = 1024;
 /// How a worker is heard, and what it last said of itself.
 pub(super) struct Heard {
     pub(super) slot: SlotId,
-    socket: NotifySocket,
+    pub(super) socket: NotifySocket,
     /// Who it was started as.
-    user: u32,
+    pub(super) user: u32,
     /// Its ERRNO=; 0 for none.
     pub(super) errno: Errno,
     /// Since when it has been doing what RELOADING=1 told of.
-    reloading: Option<Millis>,
+    pub(super) reloading: Option<Millis>,
     /// Its STATUS=: one line of at most `STATUS_MAX` bytes, empty if there is none.
     pub(super) status: String,
     /// It wanted to store more than there is room for, and that was told.
@@ -62,7 +62,10 @@ impl EventLoop {
         while let Some(report) = self.launcher.reports().next() {
             if let Some(error) = self.launcher.failure(report) {
                 self.tell(Event::ExecFailed { pid: Pid(report.pid), error });
+                continue;
             }
+            #[cfg(feature = "upgrade")]
+            self.reported(report);
         }
     }
 
@@ -193,6 +196,8 @@ impl EventLoop {
                 self.tell(event);
             }
         }
+        #[cfg(feature = "upgrade")]
+        self.trial_ended(pid, ended.how);
         let group = process::group_of(ended.pid);
         if let Err(errno) = wait::reap(ended.pid) {
             self.log.cannot_reap(errno);

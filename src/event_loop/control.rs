@@ -26,8 +26,9 @@ const PARTING: Millis = Millis::seconds(2);
 /// For a further client than it has room for the oldest goes that has not asked yet, if there is one.
 pub(super) type Control = Door<Stage>;
 
-const TOKENS: Tokens = Tokens(Token::Control, Token::Client);
+pub(super) const TOKENS: Tokens = Tokens(Token::Control, Token::Client);
 
+#[derive(Clone)]
 pub(super) enum Stage {
     /// What it said of its line so far.
     Asking(Vec<u8>),
@@ -120,6 +121,17 @@ impl EventLoop {
                 let asker = control.asks(epoll, number, Order::Scale, wait);
                 self.tell(Event::ScaleAsked { workers, asker });
             }
+            #[cfg(feature = "upgrade")]
+            Heard::Line(Ok(Request::Upgrade(program, wait))) => {
+                if self.upgrades.is_busy() {
+                    let busy = control::answer(Verdict::Refused, &"another one is tried just now");
+                    return control.answer(epoll, number, &busy);
+                }
+                let asker = control.asks(epoll, number, Order::Upgrade, wait);
+                self.upgrade_named(program, asker);
+            }
+            #[cfg(not(feature = "upgrade"))]
+            Heard::Line(Ok(Request::Upgrade(..))) => {}
             Heard::Line(Ok(Request::Restart(slot, wait))) => {
                 let asker = control.asks(epoll, number, Order::Restart(slot), wait);
                 self.tell(Event::RestartAsked { slot, asker });
@@ -297,7 +309,7 @@ impl Control {
     }
 
     /// One answer, and the end.
-    fn answer(&mut self, epoll: &Epoll, number: u32, text: &str) {
+    pub(super) fn answer(&mut self, epoll: &Epoll, number: u32, text: &str) {
         if let Some(client) = self.client(number) {
             // Who is gone needs none.
             let _ = stream::send(&client.fd, text.as_bytes());

@@ -34,6 +34,16 @@ pub(super) struct Door<S> {
     lowest: RawFd,
 }
 
+/// The same as numbers, for the program that this process becomes.
+#[cfg(feature = "upgrade")]
+pub(super) struct Handed<S> {
+    pub(super) fd: RawFd,
+    pub(super) path: Option<BoundPath>,
+    pub(super) serial: u32,
+    /// Number, descriptor and stage of each client.
+    pub(super) clients: Vec<(u32, RawFd, S)>,
+}
+
 /// What epoll tells when somebody knocks, and when the client of this number has something.
 #[derive(Clone, Copy)]
 pub(super) struct Tokens(pub(super) Token, pub(super) fn(u32) -> Token);
@@ -79,6 +89,39 @@ impl<S> Door<S> {
                 Err(listen::cannot_bind(&address, errno))
             }
         }
+    }
+
+    #[cfg(feature = "upgrade")]
+    pub(super) fn hand_over(&self) -> Handed<S>
+    where
+        S: Clone,
+    {
+        let mut clients = Vec::new();
+        for client in &self.clients {
+            clients.push((client.number, fd::number(&client.fd), client.stage.clone()));
+        }
+        Handed { fd: fd::number(&self.fd), path: self.path.clone(), serial: self.serial, clients }
+    }
+
+    /// One whose clients are watched as `interest` says of their stages, beside their end.
+    #[cfg(feature = "upgrade")]
+    pub(super) fn take_over(
+        handed: Handed<S>,
+        tokens: Tokens,
+        lowest: RawFd,
+        epoll: &Epoll,
+        interest: fn(&S) -> Interest,
+    ) -> Result<Door<S>, Errno> {
+        let fd = fd::take_inherited(handed.fd)?;
+        let (path, serial, state) = (handed.path, handed.serial, State::Open);
+        epoll.add(&fd, tokens.0.bits(), Interest::IN)?;
+        let mut clients = Vec::new();
+        for (number, fd, stage) in handed.clients {
+            let fd = fd::take_inherited(fd)?;
+            epoll.add(&fd, (tokens.1)(number).bits(), interest(&stage))?;
+            clients.push(Client { number, fd, stage });
+        }
+        Ok(Door { fd, path, tokens, state, clients, serial, lowest })
     }
 
     /// Whoever waits gets in by `let_in`, which is told the latest client that was listened to: those after it were not

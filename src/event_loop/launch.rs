@@ -26,26 +26,26 @@ use crate::sys::spawn::{self, Child, Report, Reports};
 use crate::units::{Generation, Pid, SlotId};
 
 pub(super) struct Launcher {
-    starts: Starts,
+    pub(super) starts: Starts,
     /// For fd 0, where a worker does not inherit it.
     empty_input: Option<OwnedFd>,
     /// Only one worker can be given fd3's own stdin.
-    workers: u32,
+    pub(super) workers: u32,
     /// How many descriptors a worker may leave with us.
     fd_store: u32,
-    descriptor_limit: Option<Rlimit>,
+    pub(super) descriptor_limit: Option<Rlimit>,
     reports: Reports,
     own_pid: Pid,
     /// Workers started so far.
-    serial: u64,
+    pub(super) serial: u64,
     /// Of each worker, for as long as it may report that it never became COMMAND: by then its generation may
     /// be forgotten.
-    origins: PidMap<Origin>,
+    pub(super) origins: PidMap<Origin>,
 }
 
 /// What generations are started from, the newest last.
 #[derive(Default)]
-struct Starts(Vec<Start>);
+pub(super) struct Starts(pub(super) Vec<Start>);
 
 /// A new worker.
 pub(super) struct Started {
@@ -55,21 +55,21 @@ pub(super) struct Started {
 }
 
 /// What was to be executed, and where.
-struct Origin {
-    program: Rc<CStr>,
-    folder: Option<Rc<CStr>>,
+pub(super) struct Origin {
+    pub(super) program: Rc<CStr>,
+    pub(super) folder: Option<Rc<CStr>>,
 }
 
 /// What the workers of one generation are started from.
-struct Start {
-    generation: Generation,
-    launch: Launch,
-    prepared: Prepared,
-    folder: Option<Rc<CStr>>,
+pub(super) struct Start {
+    pub(super) generation: Generation,
+    pub(super) launch: Launch,
+    pub(super) prepared: Prepared,
+    pub(super) folder: Option<Rc<CStr>>,
     /// COMMAND's file, as it was last found.
-    program: Rc<CStr>,
+    pub(super) program: Rc<CStr>,
     /// It was found just now: the first worker need not look again.
-    is_fresh: bool,
+    pub(super) is_fresh: bool,
 }
 
 impl Launcher {

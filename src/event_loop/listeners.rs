@@ -47,11 +47,11 @@ pub struct Listener {
     pub backlog: i32,
     pub path: Option<BoundPath>,
     /// What could not be repaired and was told already.
-    told: Option<What>,
+    pub told: Option<What>,
     /// The backlog to which workers shrink it, told already: many do whenever they start.
-    shrunk: Option<i32>,
+    pub shrunk: Option<i32>,
     /// It is dead, and what is here only keeps its place.
-    let_go: bool,
+    pub let_go: bool,
 }
 
 #[derive(Debug)]

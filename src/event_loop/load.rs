@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::plan::{Control, Files, LogPlan, Plan, Rules, Workers};
 use crate::protocol::activation::FIRST_FD;
 use crate::protocol::address::Listen;
+#[cfg(feature = "upgrade")]
+use crate::protocol::handover::group;
 use crate::supervisor::{Event, Fact, Outcome};
 use crate::units::{CommandId, Generation};
 use std::ffi::CString;
@@ -16,10 +18,25 @@ use std::ffi::CString;
 const HERE: bool = cfg!(feature = "control");
 
 /// Makes the plan anew, from all that it was made from at the start, as that is now.
-pub(crate) type Anew = Box<dyn FnMut() -> Result<Plan, Error>>;
+pub(crate) trait Anew {
+    fn plan(&mut self) -> Result<Plan, Error>;
+
+    /// What it keeps as it cannot be read once more, by its name.
+    #[cfg(feature = "upgrade")]
+    fn kept(&self) -> Vec<(CString, Vec<u8>)> {
+        Vec::new()
+    }
+}
+
+#[cfg(feature = "starter")]
+impl<F: FnMut() -> Result<Plan, Error>> Anew for F {
+    fn plan(&mut self) -> Result<Plan, Error> {
+        self()
+    }
+}
 
 pub(super) struct Loader {
-    pub(super) anew: Anew,
+    pub(super) anew: Box<dyn Anew>,
     pub(super) fixed: Fixed,
     /// What takes the place of the command line's COMMAND.
     pub(super) commands: Commands,
@@ -27,7 +44,7 @@ pub(super) struct Loader {
 
 /// Another COMMAND is only the one that counts when the reload that brought it is done: until then, and after one
 /// that came to nothing, reloads start the former one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Commands {
     /// Asked for, and not loaded yet.
     offered: Vec<(CommandId, Vec<CString>)>,
@@ -35,6 +52,9 @@ pub(super) struct Commands {
     tried: Option<Vec<CString>>,
     current: Option<Vec<CString>>,
 }
+
+#[cfg(feature = "upgrade")]
+group!(Commands, Commands::default(), { extra 1 offered, extra 2 tried, extra 3 current });
 
 impl Commands {
     pub(super) fn offer(&mut self, id: CommandId, words: Vec<CString>) {
@@ -95,7 +115,7 @@ impl EventLoop {
         command: Option<CommandId>,
     ) -> Result<Rules, Error> {
         let words = if HERE { self.loader.commands.next(command) } else { None };
-        let mut plan = (self.loader.anew)()?;
+        let mut plan = self.loader.anew.plan()?;
         if let Some(words) = words {
             plan.launch.command = words;
         }
@@ -109,9 +129,11 @@ impl EventLoop {
 }
 
 impl Fixed {
-    /// Workers are given the numbers below; no descriptor of fd3's own may be among them.
+    /// Workers are given the numbers below; no descriptor of fd3's own may be among them. A binary that is tried gets
+    /// two.
     pub(super) fn reserved(&self) -> i32 {
-        FIRST_FD + self.listen.len() as i32 + self.fd_store as i32
+        let tried = if cfg!(feature = "upgrade") { 2 } else { 0 };
+        FIRST_FD + tried.max(self.listen.len() as i32 + self.fd_store as i32)
     }
 
     /// How many descriptors fd3 needs for so many workers: one each, of whom there are twice as many while a

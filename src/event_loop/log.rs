@@ -2,6 +2,8 @@
 //! many were lost is told when there is room again.
 
 use core::cell::Cell;
+#[cfg(feature = "upgrade")]
+use core::ffi::CStr;
 
 use super::children::Heard;
 use super::listeners::{Damage, Listeners, What};
@@ -19,7 +21,7 @@ use crate::units::{Millis, Pid, Signal, SlotId};
 pub(super) struct Log {
     plan: LogPlan,
     stderr: Stderr,
-    lost: Cell<u64>,
+    pub(super) lost: Cell<u64>,
     voice: Option<Voice>,
 }
 
@@ -187,6 +189,29 @@ impl Log {
                 Err(Errno(libc::EDQUOT)) => line.text("why", "--fd-store allows no more"),
                 Err(errno) => line.text("error", errno),
             };
+        });
+    }
+
+    /// Another binary is asked.
+    #[cfg(feature = "upgrade")]
+    pub(super) fn trying(&self, program: &CStr, pid: Pid) {
+        self.write_at(Level::Info, "upgrade: trying", &|line| {
+            line.text("program", program.to_string_lossy()).number("pid", pid);
+        });
+    }
+
+    /// The last line of the former one.
+    #[cfg(feature = "upgrade")]
+    pub(super) fn becoming(&self, program: &CStr, version: &str) {
+        self.write_at(Level::Info, "upgrade: executing", &|line| {
+            line.text("program", program.to_string_lossy()).text("version", version);
+        });
+    }
+
+    #[cfg(feature = "upgrade")]
+    pub(super) fn not_upgraded(&self, error: &Error) {
+        self.write_at(Level::Error, "upgrade failed, fd3 goes on as it was", &|line| {
+            line.text("error", error);
         });
     }
 

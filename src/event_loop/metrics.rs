@@ -20,8 +20,9 @@ pub(super) const HERE: bool = cfg!(feature = "metrics");
 
 pub(super) type Metrics = Door<Stage>;
 
-const TOKENS: Tokens = Tokens(Token::Metrics, Token::Scraper);
+pub(super) const TOKENS: Tokens = Tokens(Token::Metrics, Token::Scraper);
 
+#[derive(Clone)]
 pub(super) enum Stage {
     /// What it said of its request so far.
     Asking(Vec<u8>),

@@ -26,9 +26,12 @@ mod setup;
 mod status;
 mod store;
 mod token;
+#[cfg(feature = "upgrade")]
+mod upgrade;
 
 #[cfg(feature = "init")]
 pub(crate) use self::init::{InitLoop, InitPlan};
+pub(crate) use self::load::Anew;
 
 use self::children::{HEARD_AT_ONCE, Heard};
 use self::control::Control;
@@ -45,6 +48,8 @@ pub(crate) use self::roll::Roll;
 use self::status::Ledger;
 use self::store::Store;
 use self::token::Token;
+#[cfg(feature = "upgrade")]
+pub(crate) use self::upgrade::{ASK, answer, left_to_us};
 use crate::error::Errno;
 use crate::pid_map::PidMap;
 use crate::protocol::metrics::Counts;
@@ -86,6 +91,8 @@ pub(crate) struct EventLoop {
     demanded: bool,
     /// A worker became ready, and the listeners were not looked at since; who, if only one did.
     just_ready: Option<Option<Pid>>,
+    #[cfg(feature = "upgrade")]
+    upgrades: upgrade::Upgrades,
     finished: Option<u8>,
 }
 
@@ -110,6 +117,10 @@ impl EventLoop {
                 break;
             }
             self.turn(&due);
+            #[cfg(feature = "upgrade")]
+            if self.finished.is_none() {
+                self.go_on_upgrading();
+            }
         }
         self.close_listeners();
         if cfg!(feature = "control") {
@@ -133,6 +144,9 @@ impl EventLoop {
         ];
         let timeout = match sooner(self.supervisor.deadline(), sooner(doors[0], doors[1])) {
             _ if self.children_ended => Some(0),
+            #[cfg(feature = "upgrade")]
+            deadline => sooner(deadline, self.upgrades.deadline()).map(|at| at.since(now).0),
+            #[cfg(not(feature = "upgrade"))]
             deadline => deadline.map(|at| at.since(now).0),
         };
         if timeout.is_none() {
@@ -203,6 +217,10 @@ impl EventLoop {
             Action::Signal { pid, signal, to } => self.send(pid, signal, to),
             Action::Load { generation, command } => return Some(self.load(generation, command)),
             Action::Forget { generation } => self.launcher.forget(generation),
+            #[cfg(feature = "upgrade")]
+            Action::Upgrade { asker } => self.upgrade(asker),
+            #[cfg(not(feature = "upgrade"))]
+            Action::Upgrade { .. } => {}
             Action::Answer { asker, outcome } if cfg!(feature = "control") => {
                 self.answer(asker, &outcome);
             }
@@ -211,7 +229,11 @@ impl EventLoop {
                 return self.signal_leftovers(group, signal);
             }
             Action::MendListeners => return Some(self.mend_listeners()),
-            Action::CloseListeners => self.close_listeners(),
+            Action::CloseListeners => {
+                #[cfg(feature = "upgrade")]
+                self.end_upgrade();
+                self.close_listeners();
+            }
             Action::Say(fact) => self.say(&fact),
             Action::Finish { status } => self.finished = Some(status),
         }

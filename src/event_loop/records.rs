@@ -60,17 +60,17 @@ impl EventLoop {
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    pid: Option<Record>,
-    status: Option<Status>,
+    pub(super) pid: Option<Record>,
+    pub(super) status: Option<Status>,
 }
 
 #[derive(Debug)]
-struct Status {
-    path: Vec<u8>,
+pub(super) struct Status {
+    pub(super) path: Vec<u8>,
     /// What was written last, and what it says.
-    written: Option<(OwnedFd, String)>,
+    pub(super) written: Option<(OwnedFd, String)>,
     /// The latest try to write it failed, which was told.
-    failed: bool,
+    pub(super) failed: bool,
 }
 
 impl Records {

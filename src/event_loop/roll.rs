@@ -3,13 +3,25 @@
 
 use core::fmt::Write;
 
+#[cfg(feature = "upgrade")]
+use crate::protocol::handover::group;
 use crate::units::Pid;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Roll {
     /// In the order in which they were started.
     all: Vec<Entry>,
 }
+
+#[cfg(feature = "upgrade")]
+group!(Roll, Roll::default(), { extra 1 all });
+#[cfg(feature = "upgrade")]
+group!(Entry, Entry { pid: Pid(0), number: 0, served: false, gone: false }, {
+    needed 1 pid,
+    extra 2 number,
+    extra 3 served,
+    extra 4 gone,
+});
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {

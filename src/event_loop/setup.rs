@@ -36,7 +36,7 @@ impl EventLoop {
     /// `anew` makes the plan of each reload. It stays until the process ends, which gives everything back:
     /// no code that takes it apart.
     #[inline(never)]
-    pub(crate) fn set_up(plan: Plan, anew: Anew) -> Result<&'static mut EventLoop, Error> {
+    pub(crate) fn set_up(plan: Plan, anew: Box<dyn Anew>) -> Result<&'static mut EventLoop, Error> {
         let inherited = inherited();
         let adopted = adopted(&plan.listen, &inherited)?;
         if cfg!(feature = "starter") {
@@ -78,6 +78,8 @@ impl EventLoop {
             watched_for: Interest::empty(),
             demanded: false,
             just_ready: None,
+            #[cfg(feature = "upgrade")]
+            upgrades: super::upgrade::Upgrades::default(),
             finished: None,
         }));
         service.launcher.load(FIRST_GENERATION, launch)?;
@@ -111,7 +113,7 @@ impl EventLoop {
         Ok(())
     }
 
-    fn watch_all(&mut self, listeners: &mut Listeners) -> Result<(), Errno> {
+    pub(super) fn watch_all(&mut self, listeners: &mut Listeners) -> Result<(), Errno> {
         self.signals.watched_by(&mut self.epoll, Token::Signals.bits())?;
         self.epoll.add(self.launcher.reports().fd(), Token::Reports.bits(), Interest::IN)?;
         watch(&self.epoll, listeners, self.loader.fixed.reserved(), self.watched_for)?;

@@ -8,6 +8,8 @@ use super::listeners::Listeners;
 use super::{EventLoop, now, process};
 use crate::error::Errno;
 use crate::pid_map::PidMap;
+#[cfg(feature = "upgrade")]
+use crate::protocol::handover::{Carrier, Carry, Wrong, group};
 use crate::protocol::status::{self, Form, Head, LastEnd, ListenerLine, More, Past};
 use crate::supervisor::{Fact, Next, SlotState, Status, Supervisor};
 use crate::sys::stream;
@@ -20,10 +22,16 @@ const ENOUGH: usize = 4096;
 const ROWS_AT_ONCE: usize = 16;
 
 /// What was said of the slots' workers, for those who ask later.
+#[derive(Clone)]
 pub(super) struct Ledger {
     pub(super) begun: Millis,
     slots: Vec<Entry>,
 }
+
+#[cfg(feature = "upgrade")]
+group!(Ledger, Ledger { begun: Millis(0), slots: Vec::new() }, { needed 1 begun, extra 2 slots });
+#[cfg(feature = "upgrade")]
+group!(Entry, Entry::default(), { extra 1 restarts, extra 2 last });
 
 #[derive(Clone, Copy, Default)]
 struct Entry {
@@ -32,6 +40,7 @@ struct Entry {
 }
 
 /// How far a client was told.
+#[derive(Clone)]
 pub(super) struct Tale {
     form: Form,
     next: Part,
@@ -43,6 +52,16 @@ pub(super) struct Tale {
     seen: bool,
 }
 
+#[cfg(feature = "upgrade")]
+group!(Tale, Tale::new(Form::Table), {
+    needed 1 form,
+    needed 2 next,
+    extra 3 rows,
+    extra 4 text,
+    extra 5 seen,
+});
+
+#[derive(Clone, Copy)]
 enum Part {
     Head,
     Listener(usize),
@@ -50,6 +69,35 @@ enum Part {
     Slot(SlotId),
     Tail,
     End,
+}
+
+#[cfg(feature = "upgrade")]
+impl Carry for Part {
+    fn blank() -> Part {
+        Part::End
+    }
+
+    fn carry(&mut self, by: &mut Carrier<'_>) -> Result<(), Wrong> {
+        let mut flat = match *self {
+            Part::Head => (0_u32, 0),
+            Part::Listener(place) => (1, place as u32),
+            Part::Slots => (2, 0),
+            Part::Slot(slot) => (3, slot.0),
+            Part::Tail => (4, 0),
+            Part::End => (5, 0),
+        };
+        flat.carry(by)?;
+        *self = match flat {
+            (0, _) => Part::Head,
+            (1, place) => Part::Listener(place as usize),
+            (2, _) => Part::Slots,
+            (3, slot) => Part::Slot(SlotId(slot)),
+            (4, _) => Part::Tail,
+            (5, _) => Part::End,
+            _ => return Err(Wrong::odd()),
+        };
+        Ok(())
+    }
 }
 
 /// What is told of.

@@ -19,11 +19,12 @@ const HERE: bool = cfg!(feature = "fd-store");
 
 /// In the order in which they came.
 #[derive(Default)]
-pub(super) struct Store(Vec<Stored>);
+pub(super) struct Store(pub(super) Vec<Stored>);
 
 pub(super) struct Stored {
-    slot: SlotId,
+    pub(super) slot: SlotId,
     pub(super) name: String,
+    pub(super) keep: Keep,
     pub(super) fd: Sent,
 }
 
@@ -37,7 +38,7 @@ impl EventLoop {
         match wish {
             notify::Store::Add { name, keep } => {
                 for fd in came.0 {
-                    self.store_one(pid, keep, Stored { slot, name: String::from(name), fd });
+                    self.store_one(pid, Stored { slot, name: String::from(name), keep, fd });
                 }
             }
             notify::Store::Remove { name } => {
@@ -48,7 +49,7 @@ impl EventLoop {
 
     /// What is stored already is not stored twice. Who was not given a store is not told that there is none, as
     /// with systemd.
-    fn store_one(&mut self, pid: Pid, keep: Keep, mut new: Stored) {
+    fn store_one(&mut self, pid: Pid, mut new: Stored) {
         let fixed = &self.loader.fixed;
         if fixed.fd_store == 0 || !self.supervisor.goes_on(new.slot) {
             return;
@@ -73,7 +74,7 @@ impl EventLoop {
         let kept = if full { Err(Errno(libc::EDQUOT)) } else { new.fd.move_above(reserved) };
         self.log.stored(new.slot, pid, &new.name, kept);
         if kept.is_ok() {
-            self.store.add(&self.epoll, new, keep);
+            self.store.add(&self.epoll, new);
         }
     }
 
@@ -101,8 +102,8 @@ impl Store {
         self.0.iter().filter(move |one| HERE && one.slot == slot)
     }
 
-    fn add(&mut self, epoll: &Epoll, new: Stored, keep: Keep) {
-        if keep == Keep::UntilHangup {
+    pub(super) fn add(&mut self, epoll: &Epoll, new: Stored) {
+        if new.keep == Keep::UntilHangup {
             // A file has no other end that could hang up, and no epoll takes it (EPERM); where there is no room for
             // a watch, it is the same: it stays until it is asked for.
             let token = Token::Stored(fd::number(&new.fd)).bits();

@@ -34,6 +34,8 @@ pub enum Request {
     Stop(Ending, Wait),
     Scale(u32, Wait),
     Restart(SlotId, Wait),
+    /// By this file; by the one that it was started as if it is not told.
+    Upgrade(Option<CString>, Wait),
     /// To be changed to this one, or only told.
     LogLevel(Option<Level>),
 }
@@ -54,6 +56,7 @@ pub enum Order {
     Stop,
     Scale,
     Restart(SlotId),
+    Upgrade,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +77,8 @@ const VERBS: &[(&str, Read)] = &[
     ("stop", stop),
     ("scale", scale),
     ("restart", restart),
+    #[cfg(feature = "upgrade")]
+    ("upgrade", upgrade),
     ("log-level", log_level),
 ];
 
@@ -212,6 +217,20 @@ fn restart(words: &[&str]) -> Result<Request, String> {
     words
         .end("a slot's number, --verbose or --no-wait")
         .map(|()| Request::Restart(SlotId(slot), wait))
+}
+
+#[cfg(feature = "upgrade")]
+fn upgrade(words: &[&str]) -> Result<Request, String> {
+    let mut words = Words::of("upgrade", words);
+    let wait = if words.take("--no-wait") { Wait::No } else { Wait::ForTheOutcome };
+    let mut path = None;
+    if let Some(word) = words.next() {
+        let decoded = decoded(word).and_then(|bytes| CString::new(bytes).ok());
+        let good = decoded.filter(|path| path.to_bytes().starts_with(b"/"));
+        let bad = || format!("upgrade \"{word}\": accepted: the absolute path of a program");
+        path = Some(good.ok_or_else(bad)?);
+    }
+    words.end("a path and --no-wait").map(|()| Request::Upgrade(path, wait))
 }
 
 fn log_level(words: &[&str]) -> Result<Request, String> {

@@ -132,10 +132,13 @@ pub struct Counts {
     pub reloads: [u64; 3],
     /// How long the latest one took that was done.
     pub last_reload: Option<Millis>,
+    /// Done, failed.
+    pub upgrades: [u64; 2],
 }
 
 const EXITS: [&str; 4] = ["asked", "success", "failure", "signal"];
 const RELOADS: [&str; 3] = ["done", "rolled_back", "refused"];
+const UPGRADES: [&str; 2] = ["done", "failed"];
 
 impl Counts {
     /// What the log is told.
@@ -277,6 +280,11 @@ fn workers(text: &mut String, people: &Population, counts: &Counts) {
 fn reloads(text: &mut String, counts: &Counts) {
     let outcomes: Vec<_> = RELOADS.into_iter().zip(counts.reloads).collect();
     labelled(text, "fd3_reloads_total", "counter", "Reloads by outcome.", "outcome", &outcomes);
+    if cfg!(feature = "upgrade") {
+        let outcomes: Vec<_> = UPGRADES.into_iter().zip(counts.upgrades).collect();
+        let help = "Upgrades in place by outcome.";
+        labelled(text, "fd3_upgrades_total", "counter", help, "outcome", &outcomes);
+    }
     if let Some(took) = counts.last_reload {
         let help = "How long the latest reload took that was done.";
         one(text, "fd3_last_reload_duration_seconds", "gauge", help, &seconds(took));

@@ -10,6 +10,8 @@ pub mod control;
 pub mod cpu_quota;
 pub mod duration;
 pub mod env_file;
+#[cfg(feature = "upgrade")]
+pub mod handover;
 pub mod limit;
 pub mod log_line;
 pub mod metrics;

@@ -12,9 +12,9 @@ const FORGIVEN_AFTER: Millis = Millis::seconds(10);
 #[derive(Debug, Default)]
 pub(super) struct Misery {
     /// In a row, without a long enough time of being ready between them.
-    in_a_row: u32,
+    pub(super) in_a_row: u32,
     /// When the latest restarts were, as far as the limit's window asks.
-    restarts: Vec<Millis>,
+    pub(super) restarts: Vec<Millis>,
 }
 
 impl Misery {
@@ -47,7 +47,7 @@ impl Misery {
 
 /// Chance by xorshift64* (Marsaglia 2003, Vigna 2016): enough to spread restarts, and repeatable.
 #[derive(Debug)]
-pub(super) struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     pub(super) fn new(seed: u64) -> Chance {

@@ -110,6 +110,15 @@ impl Supervisor {
 
     /// Every deadline has its owner, every owner its deadline.
     fn check_agenda(&self) -> Result<(), String> {
+        let mut wanted = self.dues();
+        wanted.sort_unstable();
+        let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();
+        kept.reverse();
+        if wanted == kept { Ok(()) } else { Err(format!("agenda {kept:?} instead of {wanted:?}")) }
+    }
+
+    /// All that somebody waits for, in no order.
+    pub(super) fn dues(&self) -> Vec<(Millis, Due)> {
         let workers = self
             .workers
             .iter()
@@ -128,10 +137,6 @@ impl Supervisor {
         let takeover = self.reload.as_ref().and_then(Reload::deadline);
         let takeover = takeover.map(|at| (at, Due::Takeover));
         let others = groups.chain(outage).chain(newcomers).chain(takeover).chain(self.ages());
-        let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).chain(others).collect();
-        wanted.sort_unstable();
-        let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();
-        kept.reverse();
-        if wanted == kept { Ok(()) } else { Err(format!("agenda {kept:?} instead of {wanted:?}")) }
+        workers.chain(slots).chain(others).collect()
     }
 }

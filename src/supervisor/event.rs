@@ -37,6 +37,8 @@ pub enum Event {
     ScaleAsked { workers: u32, asker: Option<Asker> },
     /// Somebody wants this slot's worker replaced, and perhaps waits for its `Answer`.
     RestartAsked { slot: SlotId, asker: Option<Asker> },
+    /// Somebody wants fd3 to become another binary, and perhaps waits for what comes of it.
+    UpgradeAsked { asker: Option<Asker> },
     /// The answer to [`Action::Load`]: the new generation can be started, by these rules.
     Loaded { rules: Box<Rules> },
     /// The answer to [`Action::Load`]: something is wrong with it.
@@ -128,6 +130,10 @@ pub enum Action {
     /// No worker of this generation will be started any more.
     Forget {
         generation: Generation,
+    },
+    /// Try another binary, and become it if it understands all of this. What comes of it changes nothing here.
+    Upgrade {
+        asker: Option<Asker>,
     },
     /// What somebody asked for has come to this.
     Answer {

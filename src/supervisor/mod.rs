@@ -23,6 +23,8 @@ mod check;
 mod demand;
 mod ends;
 mod event;
+#[cfg(feature = "upgrade")]
+mod handover;
 mod leftovers;
 mod orders;
 mod outage;
@@ -235,6 +237,7 @@ impl Supervisor {
             Event::StopAsked { how } => self.stop_asked(now, how, out),
             Event::ScaleAsked { workers, asker } => self.scale_asked(workers, asker, out),
             Event::RestartAsked { slot, asker } => self.restart_asked(slot, asker, out),
+            Event::UpgradeAsked { asker } => self.upgrade_asked(asker, out),
             Event::Loaded { rules } => self.loaded(now, *rules, out),
             Event::LoadFailed { error } => self.load_failed(now, error, out),
             Event::GroupGone { group } => self.group_gone(group),
@@ -414,6 +417,7 @@ impl Supervisor {
             Reaction::Reload => self.reload_asked(now, None, out),
             Reaction::Up => self.one_more(),
             Reaction::Down => self.one_less(),
+            Reaction::Upgrade if cfg!(feature = "upgrade") => self.upgrade_asked(None, out),
             Reaction::Upgrade => {
                 out.push_back(Action::Say(Fact::SignalIgnored { signal }));
             }

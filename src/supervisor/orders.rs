@@ -28,14 +28,14 @@ const HERE: bool = cfg!(feature = "control");
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// Who wants to know when there are as many slots as were asked for.
-    scalers: Vec<Asker>,
-    restarts: VecDeque<Restart>,
+    pub(super) scalers: Vec<Asker>,
+    pub(super) restarts: VecDeque<Restart>,
 }
 
 #[derive(Debug)]
-struct Restart {
-    slot: SlotId,
-    askers: Vec<Asker>,
+pub(super) struct Restart {
+    pub(super) slot: SlotId,
+    pub(super) askers: Vec<Asker>,
 }
 
 impl Supervisor {
@@ -156,6 +156,17 @@ impl Supervisor {
         } else {
             None
         }
+    }
+
+    /// By a signal or by name. It does not wait for a reload: what runs goes on in the other binary.
+    pub(super) fn upgrade_asked(&mut self, asker: Option<Asker>, out: &mut Actions) {
+        if !cfg!(feature = "upgrade") || self.too_late(asker, out) {
+            return;
+        }
+        if self.load.rules.ways() == Ways::Starter {
+            return refuse("upgrade", "start_server", "it is not replaced in place", asker, out);
+        }
+        out.push_back(Action::Upgrade { asker });
     }
 
     fn too_late(&self, asker: Option<Asker>, out: &mut Actions) -> bool {

@@ -23,9 +23,9 @@ const TRIES_ALONE: u32 = 8;
 /// No worker can be started before the listeners are whole.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Outage {
-    tries: u32,
+    pub(super) tries: u32,
     /// Those since nobody was left.
-    alone: u32,
+    pub(super) alone: u32,
     /// When to try again; `None` while a try is under way.
     pub(super) until: Option<Millis>,
 }

@@ -31,8 +31,8 @@ use crate::units::{Asker, CommandId, Generation, Millis, Pid, SlotId};
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     /// When the first one asked.
-    since: Option<Millis>,
-    askers: Vec<Asker>,
+    pub(super) since: Option<Millis>,
+    pub(super) askers: Vec<Asker>,
     /// The one that is to be loaded, if it is not the one that serves.
     pub(super) command: Option<CommandId>,
 }
@@ -40,10 +40,10 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Reload {
     /// When it was asked for.
-    begun: Millis,
-    askers: Vec<Asker>,
+    pub(super) begun: Millis,
+    pub(super) askers: Vec<Asker>,
     /// Of this slot alone, because of its worker's age, or because somebody asked for that.
-    renewal: Option<SlotId>,
+    pub(super) renewal: Option<SlotId>,
     /// Slots that were taken over.
     pub(super) replaced: u32,
     pub(super) phase: Phase,

@@ -14,6 +14,8 @@ pub mod event;
 pub mod exec;
 pub mod fd;
 pub mod file;
+#[cfg(feature = "upgrade")]
+pub mod handover;
 #[cfg(test)]
 mod heap;
 pub mod inotify;

@@ -47,6 +47,12 @@ impl AsFd for Sent {
 }
 
 impl Sent {
+    /// What somebody sent to the program that this process was before.
+    #[cfg(feature = "upgrade")]
+    pub fn of(fd: OwnedFd) -> Sent {
+        Sent(fd)
+    }
+
     /// Out of the way of the numbers below `lowest`.
     pub fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
         if fd::number(&self.0) < lowest {
@@ -74,6 +80,11 @@ impl NotifySocket {
         // The kernel picks a free abstract name (unix(7), "Autobind"): needs no folder that can be
         // written to, and nobody can take it before us.
         rustix::net::bind(&fd, &SocketAddrUnix::new_unnamed())?;
+        NotifySocket::of(fd)
+    }
+
+    /// One that is bound already.
+    pub fn of(fd: OwnedFd) -> Result<NotifySocket, Errno> {
         let Name::Abstract(name) = socket::name(fd.as_fd())? else {
             return Err(Errno(libc::EADDRNOTAVAIL));
         };

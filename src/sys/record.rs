@@ -72,6 +72,17 @@ impl Record {
         }
     }
 
+    /// Its path, its descriptor and whether we made it, for who goes on with it.
+    #[cfg(feature = "upgrade")]
+    pub fn parts(&self) -> (Vec<u8>, i32, bool) {
+        (self.path.clone(), super::fd::number(&self.file), self.is_made)
+    }
+
+    #[cfg(feature = "upgrade")]
+    pub fn of_parts(path: Vec<u8>, file: OwnedFd, is_made: bool) -> Record {
+        Record { path, file, is_made }
+    }
+
     /// Where it is.
     pub fn path(&self) -> std::path::PathBuf {
         std::ffi::OsStr::from_bytes(&self.path).into()

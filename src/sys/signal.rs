@@ -135,11 +135,16 @@ type Action = [usize; 16];
 const HANDLER: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 1 } else { 0 };
 const IGNORE: usize = libc::SIG_IGN;
 
-/// Returns which were ignored.
+/// Returns which were ignored. What is default already is left alone: to set SIGCHLD or SIGWINCH to that throws away
+/// one that waits, which an upgrade must not lose.
 fn reset_dispositions() -> [u64; WORDS] {
     let mut ignored = NONE;
     for signal in 1..LAST + 1 {
-        put(&mut ignored, signal, set_disposition(signal, libc::SIG_DFL) == IGNORE);
+        let before = disposition(signal);
+        put(&mut ignored, signal, before == IGNORE);
+        if before != libc::SIG_DFL {
+            set_disposition(signal, libc::SIG_DFL);
+        }
     }
     ignored
 }

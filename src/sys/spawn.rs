@@ -229,7 +229,7 @@ pub fn become_program(
     program: &CStr,
     arguments: &[CString],
     environment: &[CString],
-    descriptors: &[OwnedFd],
+    descriptors: &[impl AsFd],
 ) -> Errno {
     let (mut words, mut variables) = (Vec::new(), Vec::new());
     point_to(arguments, &mut words);
@@ -320,12 +320,18 @@ impl Reports {
         Ok(Reports { read, write: fd::above(write, reserved)? })
     }
 
+    /// Of both ends, which another program of this process left.
+    #[cfg(feature = "upgrade")]
+    pub fn of(read: OwnedFd, write: OwnedFd) -> Reports {
+        Reports { read, write }
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
     /// Of both ends.
-    #[cfg(feature = "init")]
+    #[cfg(any(feature = "init", feature = "upgrade"))]
     pub fn numbers(&self) -> [RawFd; 2] {
         [self.read.as_raw_fd(), self.write.as_raw_fd()]
     }

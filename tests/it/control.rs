@@ -96,6 +96,8 @@ fn one_line_asks_and_one_answers() {
     assert_eq!(address(&fd3), format!("unix:@fd3/{}", fd3.pid()));
     let accepted =
         "cannot be asked for; accepted: reload, status, stop, scale, restart, log-level\n";
+    let upgrade = if cfg!(feature = "upgrade") { "restart, upgrade," } else { "restart," };
+    let accepted = &accepted.replace("restart,", upgrade);
     let too_many = "one word too many; accepted: --if-generation N, --verbose or --no-wait, -- COMMAND [ARG]...";
     let table: [(&[u8], &str); 11] = [
         (b"reload --no-wait\n", "ok asked for\n"),

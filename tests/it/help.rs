@@ -10,7 +10,8 @@ const WHOLE: bool = cfg!(all(
     feature = "init",
     feature = "metrics",
     feature = "records",
-    feature = "settings"
+    feature = "settings",
+    feature = "upgrade"
 ));
 
 fn help(words: &[&str]) -> String {
@@ -45,6 +46,7 @@ fn the_help_is_as_in_the_golden_files() {
         (&["scale", "-h"], "help_scale.txt", scale),
         (&["help", "restart"], "help_restart.txt", restart),
         (&["stop", "--now", "-h"], "help_stop.txt", stop),
+        (&["help", "upgrade"], "help_upgrade.txt", include_str!("../golden/help_upgrade.txt")),
         (&["log-level", "--help"], "help_log-level.txt", log_level),
         (&["help", "check"], "help_check.txt", check),
         (&["check", "-h", "x", "y"], "help_check.txt", check),
@@ -55,6 +57,7 @@ fn the_help_is_as_in_the_golden_files() {
         let orders = ["reload", "status", "scale", "restart", "stop", "log-level"];
         if lacks("check", cfg!(feature = "check"))
             || lacks("init", cfg!(feature = "init"))
+            || lacks("upgrade", cfg!(all(feature = "control", feature = "upgrade")))
             || orders.iter().any(|order| lacks(order, cfg!(feature = "control")))
         {
             continue;

@@ -57,4 +57,6 @@ mod starter;
 mod status;
 #[cfg(feature = "fd-store")]
 mod store;
+#[cfg(all(feature = "upgrade", feature = "control", feature = "metrics", feature = "records"))]
+mod upgrade;
 mod world;

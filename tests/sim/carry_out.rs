@@ -28,7 +28,7 @@ impl World {
             // The worker itself is dead; what it left behind is deaf.
             Action::Signal { .. } | Action::CloseListeners => {}
             Action::Load { .. } => return Some(self.load()),
-            Action::Forget { .. } | Action::Answer { .. } => {}
+            Action::Forget { .. } | Action::Answer { .. } | Action::Upgrade { .. } => {}
             Action::Say(Fact::Abandoned { pid, .. }) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.life = Life::Abandoned;

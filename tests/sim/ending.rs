@@ -38,7 +38,7 @@ impl World {
             Happening::ListenerReplaced | Happening::ListenerDead | Happening::Noise => false,
             Happening::Reload | Happening::Demand | Happening::StopAsked(_) => false,
             Happening::ScaleAsked | Happening::RestartAsked => false,
-            Happening::ReloadOrdered => false,
+            Happening::ReloadOrdered | Happening::Upgrade => false,
         });
         let all: Vec<_> =
             self.processes.iter().map(|(pid, process)| (*pid, process.serial)).collect();

@@ -11,6 +11,8 @@ use crate::world::{Claim, Happening, World};
 
 /// Whether anybody can order by name.
 pub const ORDERED: bool = cfg!(feature = "control");
+/// Whether fd3 can become another one.
+pub const UPGRADED: bool = cfg!(feature = "upgrade");
 const ENDINGS: [Ending; 3] = [Ending::Limited, Ending::Patient, Ending::Now];
 
 const OUTSIDE: Sender = Sender { pid: None, group: None };
@@ -40,6 +42,11 @@ impl World {
                 Happening::ReloadOrdered,
             ]);
             self.happens_in(soon, order);
+        }
+        if UPGRADED && self.rng.percent(moods.upgrades) {
+            let usr2 = Happening::Signalled(Signal(libc::SIGUSR2), OUTSIDE);
+            let asks = self.rng.pick([Happening::Upgrade, usr2]);
+            self.happens_in(soon, asks);
         }
         if self.rng.percent(moods.connects) {
             self.happens_in(soon, Happening::Demand);
@@ -126,6 +133,10 @@ impl World {
             Happening::Reload => {
                 self.asked += 1;
                 self.deliver(Event::ReloadAsked { asker: Some(Asker(self.asked)) })
+            }
+            Happening::Upgrade => {
+                self.asked += 1;
+                self.deliver(Event::UpgradeAsked { asker: Some(Asker(self.asked)) })
             }
             // The loop looks only when it is asked to, but it may be late.
             Happening::Demand => self.deliver(Event::Demanded),

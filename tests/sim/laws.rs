@@ -119,6 +119,7 @@ impl Laws {
             }
             Event::ScaleAsked { asker, .. } => self.reloads.asked.extend(*asker),
             Event::RestartAsked { asker, .. } => self.reloads.asked.extend(*asker),
+            Event::UpgradeAsked { asker } => self.reloads.asked.extend(*asker),
             Event::StopAsked { how } => self.stop_asked(now, *how),
             Event::Loaded { rules } => self.reloads.loaded(rules, self.count),
             Event::LoadFailed { .. } => self.reloads.loading = None,
@@ -228,6 +229,9 @@ impl Laws {
             Action::Load { generation, command } => self.reloads.load(*generation, *command),
             Action::Forget { generation } => self.reloads.forget(*generation),
             Action::Answer { asker, .. } => self.reloads.answer(*asker),
+            // Whoever tries it answers.
+            Action::Upgrade { asker: Some(asker) } => self.reloads.answer(*asker),
+            Action::Upgrade { asker: None } => Ok(()),
             Action::SignalLeftovers { group, signal } => self.kills_group(now, *group, *signal),
             Action::MendListeners => match self.closed {
                 None => Ok(()),

@@ -10,6 +10,8 @@
 
 mod carry_out;
 mod ending;
+#[cfg(feature = "upgrade")]
+mod handed;
 mod happen;
 mod known;
 mod laws;

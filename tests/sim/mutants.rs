@@ -9,7 +9,6 @@ use fd3::supervisor::{
 };
 use fd3::units::{CommandId, Generation, Millis, Pid, Signal, SlotId};
 
-use crate::happen::ORDERED;
 use crate::scene::{BY, STOP, Scene};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,10 +99,12 @@ pub enum Mutant {
     ForgetsCommand,
     LoadsItAgain,
     ForgetsTerms,
+    ForgetsUpgradeAsked,
+    HandsOverAnEarlierState,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 86] = [
+    pub const ALL: [Mutant; 88] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -190,20 +191,17 @@ impl Mutant {
         Mutant::ForgetsCommand,
         Mutant::LoadsItAgain,
         Mutant::ForgetsTerms,
+        Mutant::ForgetsUpgradeAsked,
+        Mutant::HandsOverAnEarlierState,
     ];
-
-    /// Whether what it distorts is there.
-    pub fn is_built(self) -> bool {
-        let starters = [Mutant::ForgetsWays, Mutant::HidesTrying, Mutant::HidesAge];
-        let orders = self as u32 >= Mutant::ForgetsStopAsked as u32;
-        (cfg!(feature = "starter") || !starters.contains(&self)) && (ORDERED || !orders)
-    }
 }
 
 /// The supervisor under test, perhaps with a fault.
 pub struct Subject {
-    supervisor: Supervisor,
-    mutant: Option<Mutant>,
+    pub supervisor: Supervisor,
+    pub mutant: Option<Mutant>,
+    /// What was handed over last.
+    pub handed: Option<Vec<u8>>,
     workers: u32,
     stop_signal: Signal,
     stops: Reactions,
@@ -222,6 +220,7 @@ impl Subject {
         Subject {
             supervisor: Supervisor::new(rules, scene.workers, scene.seed),
             mutant,
+            handed: None,
             workers: scene.workers,
             stop_signal: scene.rules.stop_signal,
             stops: scene.rules.reactions.clone(),
@@ -283,6 +282,7 @@ impl Subject {
             Event::Ready { .. } if mutant == Mutant::ForgetsReady => return None,
             Event::ExecFailed { .. } if mutant == Mutant::ForgetsExecFailure => return None,
             Event::ListenerReplaced if mutant == Mutant::ForgetsReplacement => return None,
+            Event::UpgradeAsked { .. } if mutant == Mutant::ForgetsUpgradeAsked => return None,
             Event::Stops { .. } if mutant == Mutant::ForgetsStops => return None,
             Event::Well { .. } if mutant == Mutant::ForgetsWell => return None,
             Event::WatchdogSet { .. } if mutant == Mutant::ForgetsOwnWatchdog => return None,
@@ -388,6 +388,7 @@ impl Subject {
                 Mutant::FinishesEarly => out.extend([action, Action::Finish { status: 0 }]),
                 _ => out.push_back(action),
             },
+            Action::Upgrade { .. } => out.push_back(action),
             Action::Say(fact) => self.say(mutant, fact, out),
             Action::Finish { status } => match mutant {
                 Mutant::NeverFinishes => {}

@@ -5,7 +5,7 @@ use fd3::plan::{
 };
 use fd3::units::{Millis, Signal};
 
-use crate::happen::ORDERED;
+use crate::happen::{ORDERED, UPGRADED};
 use crate::rng::Rng;
 
 /// Signals with a fixed meaning in every world, so that each can be brought to its end.
@@ -55,6 +55,8 @@ pub struct Moods {
     pub reloads: u64,
     /// Orders by name to scale, and to restart one slot.
     pub orders: u64,
+    /// Orders to upgrade; and at each event, that it is done.
+    pub upgrades: u64,
     /// Somebody connects.
     pub connects: u64,
     /// Of reloads: what they would be started from is broken.
@@ -101,6 +103,7 @@ impl Moods {
             replaces: rng.pick([0, 0, 0, 2, 20]),
             reloads: rng.pick([0, 0, 5, 20]),
             orders: if ORDERED { rng.pick([0, 0, 3, 10]) } else { 0 },
+            upgrades: if UPGRADED { rng.pick([0, 0, 0, 1, 5]) } else { 0 },
             connects: rng.pick([1, 10, 40]),
             load_fails: rng.pick([0, 0, 20]),
             leaves: rng.pick([0, 10, 40]),

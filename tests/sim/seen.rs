@@ -2,6 +2,8 @@
 
 use fd3::supervisor::{Action, Fact, Next, Outcome, StopReason};
 
+use crate::happen::{ORDERED, UPGRADED};
+use crate::mutants::Mutant;
 use crate::scene::BY;
 
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +57,13 @@ pub enum Sight {
     ToldByAnother,
     /// A slot waits until somebody connects.
     WaitsAgain,
+    /// Another supervisor went on.
+    HandedOver,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 37] = [
+    pub const ALL: [Sight; 38] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -96,6 +100,7 @@ impl Sight {
         Sight::TooOldByFar,
         Sight::ToldByAnother,
         Sight::WaitsAgain,
+        Sight::HandedOver,
         Sight::Healed,
     ];
 
@@ -103,7 +108,21 @@ impl Sight {
     pub fn is_not_built(self) -> bool {
         let starters = [Sight::TriedAgain, Sight::PiledUp, Sight::TooOld, Sight::TooOldByFar]
             .map(|one| one as u64);
+        let upgrades = self as u64 == Sight::HandedOver as u64;
         !cfg!(feature = "starter") && starters.contains(&(self as u64))
+            || !cfg!(feature = "upgrade") && upgrades
+    }
+}
+
+impl Mutant {
+    /// Whether what it distorts is there.
+    pub fn is_built(self) -> bool {
+        let starters = [Mutant::ForgetsWays, Mutant::HidesTrying, Mutant::HidesAge];
+        let orders = self as u32 >= Mutant::ForgetsStopAsked as u32;
+        let upgrades = self as u32 >= Mutant::ForgetsUpgradeAsked as u32;
+        (UPGRADED || !upgrades)
+            && (cfg!(feature = "starter") || !starters.contains(&self))
+            && (ORDERED || !orders)
     }
 }
 

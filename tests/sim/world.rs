@@ -39,6 +39,7 @@ pub enum Happening {
     ReloadOrdered,
     ScaleAsked,
     RestartAsked,
+    Upgrade,
     /// Somebody connects.
     Demand,
     /// A late, doubled or unknown fact.
@@ -211,6 +212,11 @@ impl World {
         let mut actions = Actions::new();
         let slept = matches!(event, Event::TimePassed);
         let dead_listener = matches!(event, Event::ListenerReplaced | Event::ListenerDead);
+        #[cfg(feature = "upgrade")]
+        if self.rng.percent(self.scene.moods.upgrades) {
+            self.subject.hand_over()?;
+            self.seen.note(Sight::HandedOver);
+        }
         self.subject.handle(now, event, &mut actions);
         let mut answer = None;
         for action in actions {

@@ -86,7 +86,26 @@ fn what_cannot_be_asked_for_is_told() {
         (&[b'x'; CONTROL_LINE_MAX + 1], "a longer line than 512 bytes"),
     ];
     for (heard, said) in table {
-        assert_eq!(hear(heard), Some(Err(said.to_owned())), "{heard:?}");
+        let verbs = if cfg!(feature = "upgrade") { "restart, upgrade" } else { "restart" };
+        let said = said.replace("restart, log-level", &format!("{verbs}, log-level"));
+        assert_eq!(hear(heard), Some(Err(said)), "{heard:?}");
+    }
+}
+
+#[cfg(feature = "upgrade")]
+#[test]
+fn an_upgrade_may_name_a_program() {
+    let path = Some(c"/opt/a b".to_owned());
+    for (heard, asked) in [
+        (&b"upgrade\n"[..], Request::Upgrade(None, Wait::ForTheOutcome)),
+        (b"upgrade --no-wait /opt/a%20b\n", Request::Upgrade(path, Wait::No)),
+    ] {
+        assert_eq!(hear(heard), Some(Ok(asked)));
+    }
+    let accepted = "accepted: the absolute path of a program";
+    for word in ["fd3", "%", "/a%00", "/%zz"] {
+        let said = Some(Err(format!("upgrade \"{word}\": {accepted}")));
+        assert_eq!(hear(format!("upgrade {word}\n").as_bytes()), said);
     }
 }
 

@@ -51,6 +51,9 @@ impl Model {
         if due.close {
             return Err("a stop began, and the listeners are still open".into());
         }
+        if due.upgrade.is_some() {
+            return Err("an upgrade was asked for, and nothing is tried".into());
+        }
         if due.mend || due.down {
             return Err("a dead listener is left to itself".into());
         }

@@ -51,6 +51,7 @@ impl Model {
             Event::ScaleAsked { workers, asker: Some(asker) } => self.scale_asked(*workers, *asker),
             Event::RestartAsked { slot, asker: Some(asker) } => self.restart_asked(*slot, *asker),
             Event::ScaleAsked { asker: None, .. } | Event::RestartAsked { asker: None, .. } => {}
+            Event::UpgradeAsked { asker } => self.upgrade_asked(*asker),
             Event::Loaded { rules } => self.loaded(now, rules),
             Event::LoadFailed { .. } => self.load_failed(),
             Event::Demanded => self.demanded(),
@@ -93,6 +94,7 @@ impl Model {
                 let right = *command == self.wanted_command.take();
                 right && core::mem::take(&mut self.due.load) && generation.0 == self.newest.0 + 1
             }
+            Action::Upgrade { asker } => self.due.upgrade.take() == Some(*asker),
             Action::Forget { generation } => take(&mut self.due.forget, generation),
             Action::Answer { asker, outcome } => {
                 let mut answers = self.due.answers.iter();

@@ -60,6 +60,19 @@ impl Model {
         }
     }
 
+    /// At once, whatever else runs, but not while fd3 stops.
+    pub(super) fn upgrade_asked(&mut self, asker: Option<Asker>) {
+        if !cfg!(feature = "upgrade") || self.stop.is_some() || self.finished {
+            let stopped = asker.filter(|_| cfg!(feature = "upgrade"));
+            return self.due.answers.extend(stopped.map(|asker| (asker, Came::Stopped)));
+        }
+        match (self.rules.ways(), asker) {
+            (Ways::Own, asker) => self.due.upgrade = Some(asker),
+            (Ways::Starter, Some(asker)) => self.due.answers.push((asker, Came::Refused)),
+            (Ways::Starter, None) => {}
+        }
+    }
+
     fn is_scaled(&mut self) {
         for asker in core::mem::take(&mut self.orders.scalers) {
             self.due.answers.push((asker, Came::Scaled(self.size)));

@@ -158,6 +158,7 @@ pub(super) struct Due {
     /// In the order in which they are to be told.
     pub(super) ends: VecDeque<End>,
     pub(super) close: bool,
+    pub(super) upgrade: Option<Option<Asker>>,
     pub(super) time_passed: bool,
 }
 

@@ -19,7 +19,7 @@ impl Model {
             Reaction::Reload => self.reload_asked(None),
             Reaction::Up => self.target += 1,
             Reaction::Down => self.target = (self.target - 1).max(1),
-            Reaction::Upgrade => {}
+            Reaction::Upgrade => self.upgrade_asked(None),
             Reaction::Ignore => {}
         }
     }
