@@ -17,6 +17,8 @@ use crate::units::{Millis, Signal};
 pub const WORKERS_MAX: u32 = 10_000;
 /// Listeners that one fd3 holds at the most.
 pub const LISTENERS_MAX: usize = 256;
+/// Slots that have sockets of their own, at the most.
+pub const SPREAD_MAX: u32 = 1_024;
 /// What `--fd-store` takes at the most.
 pub const FD_STORE_MAX: u32 = 4_096;
 /// Restarts that `--respawn-limit` can count at the most.
@@ -41,6 +43,17 @@ pub struct Plan {
     pub own: Vec<i32>,
     /// Descriptors that each slot's workers may leave with fd3.
     pub fd_store: u32,
+    pub spread: Spread,
+}
+
+/// Who accepts from which socket of a TCP or UDP listener.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Spread {
+    /// All workers from one.
+    #[default]
+    Shared,
+    /// Each slot's from its own.
+    Worker,
 }
 
 /// Files that tell who runs.

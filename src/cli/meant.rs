@@ -1,10 +1,13 @@
 //! What was meant: from what was typed to a valid [`Plan`], or to one line that names the word, says
 //! what is wrong with it and what is accepted.
 
+mod spread;
+
 use alloc::rc::Rc;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
+use self::spread::spread;
 use super::settings::settings;
 use super::typed::{Given, Typed, c_string};
 use crate::error::Error;
@@ -44,7 +47,11 @@ pub(super) fn run(typed: &Typed) -> Result<Plan, Error> {
         files: files(typed)?,
         own: Vec::new(),
         fd_store: or(typed, "fd-store", 0, fd_store)?,
+        spread: spread(typed)?,
     };
+    if cfg!(feature = "spread") {
+        spread::check(typed, &plan)?;
+    }
     if let (Start::OnDemand, Some(given), true) =
         (plan.rules.start, typed.get("start"), plan.listen.is_empty())
     {

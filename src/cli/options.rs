@@ -1,5 +1,9 @@
 //! The options of each command, once: the parser, the configuration file and the help read this table.
 
+mod slots;
+
+use self::slots::{SPREAD, STORE};
+
 /// One option.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Opt {
@@ -39,7 +43,7 @@ pub(super) type Table = &'static [&'static [Opt]];
 
 /// Of `fd3 run`.
 pub(super) const RUN: Table =
-    &[SERVICE, STORE, SETTINGS, ENVIRONMENT, CONTROL, METRICS, RECORDS, OWN];
+    &[SERVICE, SPREAD, STORE, SETTINGS, ENVIRONMENT, CONTROL, METRICS, RECORDS, OWN];
 
 const SERVICE: &[Opt] = &[
     opt(
@@ -254,21 +258,6 @@ const RECORDS: &[Opt] = &[
 ];
 #[cfg(not(feature = "records"))]
 const RECORDS: &[Opt] = &[];
-
-/// What outlives a worker.
-const STORE: &[Opt] = if !cfg!(feature = "fd-store") {
-    &[]
-} else {
-    &[opt(
-        "fd-store",
-        None,
-        Some("N"),
-        concat!(
-            "descriptors that a slot's workers may leave with fd3 (0), by FDSTORE=1\n",
-            "  (sd_notify); the next one finds them by name, behind its listeners",
-        ),
-    )]
-};
 
 /// Who may talk to it.
 const CONTROL: &[Opt] = if !cfg!(feature = "control") {

@@ -38,9 +38,13 @@ pub(super) struct Heard {
 impl EventLoop {
     #[inline(never)]
     pub(super) fn spawn(&mut self, slot: SlotId, generation: Generation) -> Event {
-        let listeners = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
+        if let Err(error) = self.open_slot(slot) {
+            return Event::SpawnFailed { slot, error };
+        }
+        let listeners = self.listeners.as_ref().map(|listeners| listeners.of_slot(slot));
+        let listeners = listeners.unwrap_or_default();
         let stored = self.store.of(slot).collect::<Vec<_>>();
-        match self.launcher.start(slot, generation, listeners, &stored) {
+        match self.launcher.start(slot, generation, &listeners, &stored) {
             Err(error) => Event::SpawnFailed { slot, error },
             Ok(Started { pid, user, socket }) => {
                 let token = Token::Notify(pid).bits();

@@ -35,8 +35,9 @@ impl EventLoop {
     /// Mends what is damaged. An event: a socket is dead that the workers hold. `suspect` is the worker
     /// that has just done something, if one has.
     pub(super) fn check_listeners(&mut self, suspect: Option<Pid>, tries: Tries) -> Option<Event> {
+        let whose = suspect.and_then(|pid| self.notify.get(pid)).map(|heard| heard.slot);
         let listeners = self.listeners.as_mut()?;
-        let damages = listeners.check(tries);
+        let damages = listeners.check(tries, whose);
         let suspect = suspect.or_else(|| self.supervisor.suspect().map(|(_, pid)| pid));
         for damage in &damages {
             self.log.damage(damage, listeners, suspect);
@@ -50,6 +51,10 @@ impl EventLoop {
         if let Err(errno) = watched {
             self.log.cannot_watch(errno);
         }
+        if replaced {
+            self.steer_anew();
+        }
+        let listeners = self.listeners.as_ref()?;
         // One that nobody here can replace is no reason to stop the others.
         let all = &listeners.all;
         if all.iter().any(Listener::is_down) || all.iter().all(Listener::is_dead) && !all.is_empty()
@@ -85,19 +90,26 @@ pub(super) fn watch(
         // Else it would wake us for as long as a worker holds it.
         let _ = epoll.delete(&dead);
     }
-    for (index, listener) in (0..).zip(&mut listeners.all) {
+    for (index, listener) in listeners.all.iter_mut().enumerate() {
         if fd::number(&listener.fd) < reserved {
             listener.fd = fd::copy_above(&listener.fd, reserved)?;
         }
-        // A second time, or on one that is dead for good: it is watched already, or need not be.
-        let _ = epoll.delete(&listener.fd);
-        if !listener.is_dead() {
-            epoll.add(
-                &listener.fd,
-                Token::Listener(index).bits(),
-                Interest::RDHUP | Interest::ET | for_what,
-            )?;
-        }
+        watch_one(epoll, listener, index, for_what)?;
     }
     Ok(())
+}
+
+pub(super) fn watch_one(
+    epoll: &Epoll,
+    listener: &Listener,
+    index: usize,
+    for_what: Interest,
+) -> Result<(), Errno> {
+    // A second time, or on one that is dead for good: it is watched already, or need not be.
+    let _ = epoll.delete(&listener.fd);
+    if listener.is_dead() {
+        return Ok(());
+    }
+    let token = Token::Listener(index as u32).bits();
+    epoll.add(&listener.fd, token, Interest::RDHUP | Interest::ET | for_what)
 }

@@ -123,7 +123,7 @@ impl Launcher {
         &mut self,
         slot: SlotId,
         generation: Generation,
-        listeners: &[Listener],
+        listeners: &[&Listener],
         stored: &[&Stored],
     ) -> Result<Started, Error> {
         let Some(start) = self.starts.of(generation) else {
@@ -212,7 +212,7 @@ impl Launcher {
 
 /// Those that a worker gets, in this order.
 fn descriptors<'a>(
-    listeners: &'a [Listener],
+    listeners: &[&'a Listener],
     stored: &[&'a Stored],
     protocols: &[Protocol],
 ) -> Result<Vec<BorrowedFd<'a>>, Errno> {

@@ -20,17 +20,32 @@ pub(super) struct Fresh {
 /// Makes, binds and listens.
 pub(super) fn open(address: &Address, options: &Options) -> Result<Fresh, Error> {
     match address {
-        Address::Tcp { ip, port } => open_inet(address, ip, *port, Kind::Stream, options),
-        Address::Udp { ip, port } => open_inet(address, ip, *port, Kind::Datagram, options),
+        Address::Tcp { ip, port } => {
+            open_inet(address, ip, *port, Kind::Stream, options, Some(backlog(options)))
+        }
+        Address::Udp { ip, port } => open_inet(address, ip, *port, Kind::Datagram, options, None),
         Address::Unix { kind, name } => open_unix(address, *kind, name, options),
         Address::Vsock { cid, port } => {
             let name = Name::Vsock { cid: *cid, port: *port };
             let fd = socket::open(&name, Kind::Stream).map_err(|e| cannot_bind(address, e))?;
-            bind_and_listen(address, &fd, &name, Kind::Stream, options)?;
+            bind_and_listen(address, &fd, &name, Some(backlog(options)))?;
             Ok(Fresh { address: bound(address, fd.as_fd()), fd, path: None })
         }
         Address::Inherited(_) => Err(Error::refused("bind", address, "it is inherited")),
     }
+}
+
+/// The address with the port that it is to have, if nobody has it yet: of a group that shares a port everybody of
+/// this user could become a member.
+pub(super) fn reserve(address: &Address, options: &Options) -> Result<Address, Error> {
+    let fresh = match address {
+        Address::Tcp { ip, port } => open_inet(address, ip, *port, Kind::Stream, options, None)?,
+        Address::Udp { ip, port } => open_inet(address, ip, *port, Kind::Datagram, options, None)?,
+        Address::Unix { .. } | Address::Vsock { .. } | Address::Inherited(_) => {
+            return Ok(address.clone());
+        }
+    };
+    Ok(fresh.address)
 }
 
 /// The backlog to ask for: as large as the kernel allows, unless told otherwise.
@@ -91,6 +106,7 @@ fn open_inet(
     port: u16,
     kind: Kind,
     options: &Options,
+    queue: Option<i32>,
 ) -> Result<Fresh, Error> {
     let v4 = |addr| Name::V4(SocketAddrV4::new(addr, port));
     let v6 = |addr, scope| Name::V6(SocketAddrV6::new(addr, port, 0, scope));
@@ -99,13 +115,13 @@ fn open_inet(
         Ip::Any => v6(Ipv6Addr::UNSPECIFIED, 0),
         Ip::V6 { addr, scope } => v6(*addr, scope_id(address, scope)?),
     };
-    let done = try_inet(address, &name, kind, options);
+    let done = try_inet(address, &name, kind, options, queue);
     let no_v6 = |error: &Error| {
         matches!(error.errno(), Some(Errno(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)))
     };
     match done {
         Err(error) if *ip == Ip::Any && !options.v6only && no_v6(&error) => {
-            try_inet(address, &v4(Ipv4Addr::UNSPECIFIED), kind, options)
+            try_inet(address, &v4(Ipv4Addr::UNSPECIFIED), kind, options, queue)
         }
         done => done,
     }
@@ -119,7 +135,13 @@ fn scope_id(address: &Address, scope: &Scope) -> Result<u32, Error> {
     }
 }
 
-fn try_inet(address: &Address, name: &Name, kind: Kind, options: &Options) -> Result<Fresh, Error> {
+fn try_inet(
+    address: &Address,
+    name: &Name,
+    kind: Kind,
+    options: &Options,
+    queue: Option<i32>,
+) -> Result<Fresh, Error> {
     let fd = socket::open(name, kind).map_err(|errno| cannot_bind(address, errno))?;
     let set = |word: &str, option| {
         socket::set(fd.as_fd(), option)
@@ -151,20 +173,20 @@ fn try_inet(address: &Address, name: &Name, kind: Kind, options: &Options) -> Re
     if let Some(queue) = options.fastopen {
         set("fastopen", SocketOption::Fastopen(queue))?;
     }
-    bind_and_listen(address, &fd, name, kind, options)?;
+    bind_and_listen(address, &fd, name, queue)?;
     Ok(Fresh { address: bound(address, fd.as_fd()), fd, path: None })
 }
 
+/// `queue` is for connections: the backlog.
 fn bind_and_listen(
     address: &Address,
     fd: &OwnedFd,
     name: &Name,
-    kind: Kind,
-    options: &Options,
+    queue: Option<i32>,
 ) -> Result<(), Error> {
     let mut done = socket::bind(fd.as_fd(), name);
-    if kind != Kind::Datagram {
-        done = done.and_then(|()| socket::listen(fd.as_fd(), backlog(options)));
+    if let Some(backlog) = queue {
+        done = done.and_then(|()| socket::listen(fd.as_fd(), backlog));
     }
     done.map_err(|errno| cannot_bind(address, errno))
 }
@@ -194,7 +216,8 @@ fn open_unix(
             Some(bound.map_err(|why| trouble("bind", address, why))?)
         }
         None => {
-            bind_and_listen(address, &fd, &name, kind, options)?;
+            let backlog = (kind != Kind::Datagram).then(|| backlog(options));
+            bind_and_listen(address, &fd, &name, backlog)?;
             None
         }
     };

@@ -4,6 +4,7 @@
 //! shutdown(2), unlink(2) of the path. `check` finds that, undoes it, and tells; who did it is for
 //! the caller to know, who calls it at a worker's exit and when `watch` is readable.
 
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use crate::sys::inotify::Inotify;
 use crate::sys::queue::{Queue, queue};
 use crate::sys::socket::{self, Kind};
 use crate::sys::unix_path::{BoundPath, State};
+use crate::units::SlotId;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -37,6 +39,10 @@ pub struct Inherited {
 #[derive(Debug)]
 pub struct Listener {
     pub fd: OwnedFd,
+    /// Which `--listen` it is of, from 0 on: workers have it there, behind fd 3.
+    pub place: usize,
+    /// Whose it is, where each slot has its own.
+    pub slot: Option<SlotId>,
     pub name: String,
     /// As bound: with the port that the kernel chose, or what an adopted socket is.
     pub address: Address,
@@ -56,11 +62,19 @@ pub struct Listener {
 
 #[derive(Debug)]
 pub struct Listeners {
+    /// By place, and those of one place by slot.
     pub all: Vec<Listener>,
     /// Dead sockets that were replaced. Workers may still hold them, and what they hold an epoll does
     /// not forget by itself.
     pub replaced: Vec<OwnedFd>,
     watch: Option<Inotify>,
+}
+
+/// Whether workers accept from the same sockets of TCP and UDP, or so many slots each from its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slots {
+    Together,
+    Each(u32),
 }
 
 /// What somebody did to a listener.
@@ -94,16 +108,24 @@ pub struct Damage {
 impl Listeners {
     /// All or nothing: an error leaves no path behind.
     #[inline(never)]
-    pub fn open(plans: &[Rc<Listen>], inherited: &Inherited) -> Result<Listeners, Error> {
+    pub fn open(
+        plans: &[Rc<Listen>],
+        inherited: &Inherited,
+        slots: Slots,
+    ) -> Result<Listeners, Error> {
         let mut all: Vec<Listener> = Vec::with_capacity(plans.len());
         let mut taken = Vec::new();
-        for plan in plans {
-            match Listener::open(plan, inherited, &mut taken) {
-                Ok(listener) => all.push(listener),
-                Err(error) => {
-                    Listeners { all, replaced: Vec::new(), watch: None }.close();
-                    return Err(error);
+        for (place, plan) in plans.iter().enumerate() {
+            let opened = match slots {
+                Slots::Each(count) if slots::HERE && plan.address.is_spread() => {
+                    slots::open(plan, place, count, &mut all)
                 }
+                Slots::Each(_) | Slots::Together => Listener::open(plan, inherited, &mut taken)
+                    .map(|listener| all.push(Listener { place, ..listener })),
+            };
+            if let Err(error) = opened {
+                Listeners { all, replaced: Vec::new(), watch: None }.close();
+                return Err(error);
             }
         }
         Ok(Listeners::of(all))
@@ -125,14 +147,18 @@ impl Listeners {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// Looks for damage, repairs it, and tells. What cannot be repaired is told once.
-    pub fn check(&mut self, tries: Tries) -> Vec<Damage> {
+    /// Looks for damage, repairs it, and tells. What cannot be repaired is told once. `whose` is the slot
+    /// whose worker may have done some: other slots' own it cannot have touched.
+    pub fn check(&mut self, tries: Tries, whose: Option<SlotId>) -> Vec<Damage> {
         if let Some(watch) = &self.watch {
             watch.drain();
         }
         let mut damages = Vec::new();
         for index in 0..self.all.len() {
-            self.check_one(index, tries, &mut damages);
+            let slot = self.all[index].slot;
+            if slot.is_none() || whose.is_none() || slot == whose {
+                self.check_one(index, tries, &mut damages);
+            }
         }
         damages
     }
@@ -201,6 +227,8 @@ impl Listener {
         };
         Ok(Listener {
             fd,
+            place: 0,
+            slot: None,
             name,
             address,
             listen,

@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 
 use super::EventLoop;
 use crate::error::Error;
-use crate::plan::{Control, Files, LogPlan, Plan, Rules, Workers};
+use crate::plan::{Control, Files, LogPlan, Plan, Rules, Spread, Workers};
 use crate::protocol::activation::FIRST_FD;
 use crate::protocol::address::Listen;
 use crate::supervisor::{Event, Fact, Outcome};
@@ -77,6 +77,7 @@ pub(super) struct Fixed {
     pub(super) fd_store: u32,
     pub(super) log: LogPlan,
     pub(super) files: Files,
+    pub(super) spread: Spread,
 }
 
 impl EventLoop {
@@ -99,8 +100,8 @@ impl EventLoop {
         if let Some(words) = words {
             plan.launch.command = words;
         }
-        let Plan { listen, workers, control, metrics, fd_store, log, files, .. } = plan;
-        let new = Fixed { listen, workers, control, metrics, fd_store, log, files };
+        let Plan { listen, workers, control, metrics, fd_store, log, files, spread, .. } = plan;
+        let new = Fixed { listen, workers, control, metrics, fd_store, log, files, spread };
         self.loader.fixed.check(&new)?;
         let Plan { rules, launch, .. } = plan;
         self.launcher.load(generation, launch)?;
@@ -115,9 +116,14 @@ impl Fixed {
     }
 
     /// How many descriptors fd3 needs for so many workers: one each, of whom there are twice as many while a
-    /// reload runs, and what they store.
+    /// reload runs, what they store, and sockets of their slot's own.
     pub(super) fn descriptors(&self, workers: u32) -> u64 {
-        let for_each = u64::from(self.fd_store) + 2;
+        let spread = self.listen.iter().filter(|listen| listen.address.is_spread());
+        let sockets = match self.spread {
+            Spread::Worker if cfg!(feature = "spread") => spread.count() as u64,
+            Spread::Worker | Spread::Shared => 0,
+        };
+        let for_each = u64::from(self.fd_store) + 2 + sockets;
         OWN_DESCRIPTORS
             + self.reserved() as u64
             + self.listen.len() as u64
@@ -140,6 +146,9 @@ impl Fixed {
         }
         if new.fd_store != self.fd_store {
             return other("--fd-store", "to change it, restart fd3");
+        }
+        if cfg!(feature = "spread") && new.spread != self.spread {
+            return other("--spread", "to change it, restart fd3");
         }
         if cfg!(feature = "records") && new.files != self.files {
             return other("--pid-file or --status-file", "to change them, restart fd3");
@@ -181,7 +190,16 @@ mod tests {
         let listen = listen.iter().map(|text| Rc::new(parse(text.as_bytes()).expect("an address")));
         let (control, files) = (Control::Automatic, Files::default());
         let listen = listen.collect();
-        Fixed { listen, workers, control, metrics: None, fd_store: 0, log, files }
+        Fixed {
+            spread: Spread::Shared,
+            listen,
+            workers,
+            control,
+            metrics: None,
+            fd_store: 0,
+            log,
+            files,
+        }
     }
 
     fn listening(listen: &[&str]) -> Fixed {
@@ -237,6 +255,10 @@ mod tests {
         let storing = Fixed { fd_store: 1, ..fixed(&[], Workers::Count(2), LOG) };
         let expected = "cannot reload with another --fd-store: to change it, restart fd3";
         assert_eq!(said(&old, &storing), expected);
+        let spread = Fixed { spread: Spread::Worker, ..fixed(&[], Workers::Count(2), LOG) };
+        let expected = "cannot reload with another --spread: to change it, restart fd3";
+        let there = cfg!(feature = "spread");
+        assert_eq!(said(&old, &spread), if there { expected } else { "" });
         assert_eq!(said(&old, &fixed(&[], Workers::Count(2), LOG)), "");
     }
 }

@@ -91,7 +91,8 @@ impl Log {
 
     /// Where clients can come from. A port that nobody could know is told without -v.
     pub(super) fn listening(&self, listeners: &Listeners) {
-        for (fd, listener) in (3..).zip(&listeners.all) {
+        for listener in listeners.places() {
+            let fd = 3 + listener.place;
             let chosen = is_port_zero(&listener.listen.address);
             self.write_at(if chosen { Level::Notice } else { Level::Info }, "listening", &|line| {
                 line.text("address", &listener.address)
@@ -223,7 +224,7 @@ impl Log {
         self.trouble("cannot wait for events", errno);
     }
 
-    fn trouble(&self, message: &str, errno: Errno) {
+    pub(super) fn trouble(&self, message: &str, errno: Errno) {
         self.write_at(Level::Error, message, &|line| {
             line.text("error", errno);
         });

@@ -98,11 +98,16 @@ impl EventLoop {
     fn exposition(&self) -> String {
         let all = self.listeners.as_ref().map_or(&[][..], |listeners| &listeners.all);
         let addresses: Vec<_> = all.iter().map(|one| one.address.to_string()).collect();
-        let mut lines = Vec::new();
-        for (fd, (listener, address)) in (3..).zip(all.iter().zip(&addresses)) {
+        let mut lines: Vec<ListenerLine<'_>> = Vec::new();
+        for (listener, address) in all.iter().zip(&addresses) {
+            let (fd, name) = (3 + listener.place, listener.name.as_str());
             let queue = listener.queue().map(|queue| (queue.len, queue.max));
             let drops = queue::drops(listener.fd.as_fd());
-            lines.push(ListenerLine { fd, name: &listener.name, address, queue, drops });
+            // However many slots there are, one line tells of all their sockets.
+            match lines.last_mut() {
+                Some(line) if line.fd == fd => line.add(queue, drops),
+                Some(_) | None => lines.push(ListenerLine { fd, name, address, queue, drops }),
+            }
         }
         metrics::exposition(&Exposition {
             version: env!("CARGO_PKG_VERSION"),
@@ -111,6 +116,7 @@ impl EventLoop {
             population: self.supervisor.population(),
             counts: self.counts,
             listeners: &lines,
+            spread: self.steering.line(),
         })
     }
 

@@ -25,6 +25,7 @@ mod records;
 mod roll;
 mod setup;
 mod status;
+mod steering;
 mod store;
 mod token;
 
@@ -45,6 +46,7 @@ use self::metrics::Metrics;
 use self::records::Records;
 pub(crate) use self::roll::Roll;
 use self::status::Ledger;
+use self::steering::Steering;
 use self::store::Store;
 use self::token::Token;
 use crate::error::Errno;
@@ -67,6 +69,8 @@ pub(crate) struct EventLoop {
     loader: Loader,
     /// Gone once fd3 stops.
     listeners: Option<Listeners>,
+    /// Which of the slots' own ones get connections.
+    steering: Steering,
     /// What the workers say by sd_notify(3).
     notify: PidMap<Heard>,
     control: Option<Control>,
@@ -217,6 +221,8 @@ impl EventLoop {
             Action::SignalLeftovers { group, signal } => {
                 return self.signal_leftovers(group, signal);
             }
+            Action::Steer { slot, to } => self.steer(slot, to),
+            Action::LookAtQueue { slot } => return Some(self.look_at_queue(slot)),
             Action::MendListeners => return Some(self.mend_listeners()),
             Action::CloseListeners => self.close_listeners(),
             Action::Say(fact) => self.say(&fact),

@@ -11,12 +11,13 @@ use super::log::Log;
 use super::records::Records;
 use super::roll::Roll;
 use super::status::Ledger;
+use super::steering::Steering;
 use super::store::Store;
 use super::token::Token;
-use super::{EventLoop, cpus, process};
+use super::{EventLoop, cpus, process, steering};
 use crate::error::{Errno, Error};
 use crate::pid_map::PidMap;
-use crate::plan::{Plan, WORKERS_MAX, Workers};
+use crate::plan::{Plan, SPREAD_MAX, Spread, WORKERS_MAX, Workers};
 use crate::protocol::activation::{self, FIRST_FD};
 use crate::protocol::address::{Address, Inherit, Listen};
 use crate::protocol::metrics::Counts;
@@ -42,9 +43,9 @@ impl EventLoop {
         close_others(&adopted, &plan.own);
         process::adopt_orphans();
         let Plan { listen, workers, rules, launch, log, control, .. } = plan;
-        let Plan { fd_store, files, metrics, .. } = plan;
-        let (own_pid, count) = (Pid(process::own_pid()), count(workers));
-        let fixed = Fixed { listen, workers, control, metrics, fd_store, log, files };
+        let Plan { fd_store, files, metrics, spread, .. } = plan;
+        let (own_pid, count) = (Pid(process::own_pid()), count(workers, spread));
+        let fixed = Fixed { listen, workers, control, metrics, fd_store, log, files, spread };
         let reserved = fixed.reserved();
         let limit = process::raise_descriptor_limit(fixed.descriptors(count));
         let reports = Reports::new(reserved).map_err(cannot("a pipe"))?;
@@ -58,6 +59,7 @@ impl EventLoop {
             launcher: Launcher::new(count, fixed.fd_store, limit, reports, own_pid),
             loader: Loader { anew, fixed, commands: Commands::default() },
             listeners: None,
+            steering: Steering::default(),
             notify: PidMap::default(),
             control: None,
             parting: Vec::new(),
@@ -78,7 +80,9 @@ impl EventLoop {
             finished: None,
         }));
         service.launcher.load(FIRST_GENERATION, launch)?;
-        let mut listeners = Listeners::open(&service.loader.fixed.listen, &inherited)?;
+        let fixed = &service.loader.fixed;
+        let slots = steering::slots(spread, count);
+        let mut listeners = Listeners::open(&fixed.listen, &inherited, slots)?;
         adopted.iter().filter(|number| **number >= FIRST_FD).for_each(|n| fd::close_number(*n));
         match service.hear_all(&mut listeners, reserved) {
             Ok(()) => {
@@ -106,6 +110,7 @@ impl EventLoop {
         self.open_records()?;
         self.find_manager();
         self.log.listening(listeners);
+        self.begin_to_steer(listeners);
         Ok(())
     }
 
@@ -144,10 +149,14 @@ fn cannot(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::system("make", what, errno)
 }
 
-fn count(workers: Workers) -> u32 {
+fn count(workers: Workers, spread: Spread) -> u32 {
+    let most = match spread {
+        Spread::Worker if cfg!(feature = "spread") => SPREAD_MAX,
+        Spread::Worker | Spread::Shared => WORKERS_MAX,
+    };
     match workers {
         Workers::Count(count) => count,
-        Workers::Auto => cpus::usable().min(WORKERS_MAX),
+        Workers::Auto => cpus::usable().min(most),
     }
 }
 

@@ -5,6 +5,7 @@
 use super::children::Heard;
 use super::launch::Launcher;
 use super::listeners::Listeners;
+use super::steering::Steering;
 use super::{EventLoop, now, process};
 use crate::error::Errno;
 use crate::pid_map::PidMap;
@@ -56,6 +57,7 @@ enum Part {
 pub(super) struct Scene<'a> {
     supervisor: &'a Supervisor,
     listeners: Option<&'a Listeners>,
+    steering: &'a Steering,
     notify: &'a PidMap<Heard>,
     ledger: &'a Ledger,
     launcher: &'a Launcher,
@@ -77,6 +79,7 @@ impl EventLoop {
         let scene = Scene {
             supervisor: &self.supervisor,
             listeners: self.listeners.as_ref(),
+            steering: &self.steering,
             notify: &self.notify,
             ledger: &self.ledger,
             launcher: &self.launcher,
@@ -155,7 +158,8 @@ impl Tale {
                 let overview = scene.supervisor.overview();
                 let command = scene.launcher.command(overview.generation);
                 let pid = scene.pid;
-                let head = Head { version, pid, uptime, overview, command: &command };
+                let spread = scene.steering.line();
+                let head = Head { version, pid, uptime, overview, command: &command, spread };
                 status::head(form, &head, listeners.len(), &mut row);
                 Part::Listener(0)
             }
@@ -163,8 +167,9 @@ impl Tale {
                 Some(listener) => {
                     let queue = listener.queue().map(|queue| (queue.len, queue.max));
                     let address = listener.address.to_string();
-                    let (fd, name) = (3 + place, listener.name.as_str());
-                    let line = ListenerLine { fd, name, address: &address, queue };
+                    let (fd, name) = (3 + listener.place, listener.name.as_str());
+                    let line =
+                        ListenerLine { fd, name, address: &address, slot: listener.slot, queue };
                     status::listener(form, place, &line, &mut row);
                     Part::Listener(place + 1)
                 }

@@ -301,6 +301,14 @@ impl Address {
             Address::Tcp { .. } | Address::Vsock { .. } | Address::Inherited(_) => true,
         }
     }
+
+    /// Whether each slot can have a socket of its own there (SO_REUSEPORT).
+    pub fn is_spread(&self) -> bool {
+        match self {
+            Address::Tcp { .. } | Address::Udp { .. } => true,
+            Address::Unix { .. } | Address::Vsock { .. } | Address::Inherited(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Address {

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{Display, Write};
 
+use super::spread::SpreadLine;
 use crate::supervisor::{Course, Fact, Failure, Next, Outcome, Overview, Population, Status};
 use crate::units::Millis;
 
@@ -196,6 +197,15 @@ pub struct ListenerLine<'a> {
     pub drops: Option<u32>,
 }
 
+impl ListenerLine<'_> {
+    /// Another socket of the same listener.
+    pub fn add(&mut self, queue: Option<(u32, u32)>, drops: Option<u32>) {
+        let sum = |(a, b): (u32, u32), (c, d)| (a.saturating_add(c), b.saturating_add(d));
+        self.queue = self.queue.zip(queue).map(|(one, other)| sum(one, other));
+        self.drops = self.drops.zip(drops).map(|(one, other)| one.saturating_add(other));
+    }
+}
+
 /// All that is told.
 #[derive(Debug)]
 pub struct Exposition<'a> {
@@ -205,6 +215,7 @@ pub struct Exposition<'a> {
     pub population: Population,
     pub counts: Counts,
     pub listeners: &'a [ListenerLine<'a>],
+    pub spread: SpreadLine<'a>,
 }
 
 /// All metrics. Their number grows with the listeners, not with the slots.
@@ -217,6 +228,10 @@ pub fn exposition(now: &Exposition<'_>) -> String {
     course(&mut text, &now.overview);
     workers(&mut text, &now.population, &now.counts);
     reloads(&mut text, &now.counts);
+    if let Some(steering) = now.spread.steering {
+        let help = "What chooses the slot that gets a connection.";
+        labelled(&mut text, "fd3_spread_info", "gauge", help, "steering", &[(steering, 1)]);
+    }
     listeners(&mut text, now.listeners);
     text
 }

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod notify_words;
 pub mod passwd;
 pub mod signal_name;
+pub mod spread;
 pub mod status;
 pub mod succession;
 

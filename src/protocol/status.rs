@@ -12,6 +12,7 @@ use core::fmt::{Display, Write};
 
 use super::log_line::escaped;
 use super::signal_name;
+use super::spread::SpreadLine;
 use crate::supervisor::{
     Course, Overview, Role, SlotState, SlotView, Status, WorkerState, WorkerView,
 };
@@ -38,6 +39,7 @@ pub struct Head<'a> {
     pub overview: Overview,
     /// What the generation that serves was started from, word by word.
     pub command: &'a [String],
+    pub spread: SpreadLine<'a>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,8 @@ pub struct ListenerLine<'a> {
     pub fd: usize,
     pub name: &'a str,
     pub address: &'a str,
+    /// Whose it is, where each slot has its own.
+    pub slot: Option<SlotId>,
     /// How many wait, and how many may, where that can be told.
     pub queue: Option<(u32, u32)>,
 }
@@ -75,7 +79,7 @@ pub struct More {
 }
 
 pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
-    let Head { version, pid, uptime, overview, command } = *head;
+    let Head { version, pid, uptime, overview, command, spread } = *head;
     let Overview { course, generation, workers, ready, waiting: _ } = overview;
     match form {
         Form::Table => {
@@ -89,6 +93,9 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
                 Course::Stopping => out.push_str(", stopping"),
             }
             put(out, format_args!("\nCOMMAND      {}\n", cut(&command.join(" "), COLUMNS - 13)));
+            if spread.steering.is_some() {
+                put(out, format_args!("SPREAD       {}\n", cut(&spread.words(), COLUMNS - 13)));
+            }
             if listeners > 0 {
                 out.push_str("QUEUE        LISTENER\n");
             }
@@ -117,6 +124,10 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
                 None => object.name("reload").push_str("null"),
             }
             object.number("workers", Some(&workers)).number("ready", Some(&ready));
+            let mut inner = Object::new(object.name("spread"));
+            inner.text("mode", Some(spread.mode())).text("steering", spread.steering);
+            inner.text("why", spread.why);
+            inner.end();
             object.name("listeners").push('[');
         }
     }
@@ -124,18 +135,22 @@ pub fn head(form: Form, head: &Head<'_>, listeners: usize, out: &mut String) {
 
 /// `nth` from 0 on.
 pub fn listener(form: Form, nth: usize, line: &ListenerLine<'_>, out: &mut String) {
-    let ListenerLine { fd, name, address, queue } = *line;
+    let ListenerLine { fd, name, address, slot, queue } = *line;
     match form {
         Form::Table => {
             let fill = queue.map_or("-".into(), |(len, max)| format!("{len}/{max}"));
             let room = COLUMNS - 1 - QUEUE.max(fill.len());
-            let words =
+            let mut words =
                 if name == "unknown" { address.into() } else { format!("{address} {name}") };
+            if let Some(slot) = slot {
+                words.push_str(&format!(" slot {slot}"));
+            }
             put(out, format_args!("{fill:<QUEUE$} {}\n", cut(&words, room)));
         }
         Form::Json => {
             let mut object = Object::new(next(nth, out));
             object.number("fd", Some(&fd)).text("name", Some(name)).text("address", Some(address));
+            object.number("slot", display(&slot));
             let (len, max) = queue.unzip();
             object.number("queue", display(&len)).number("backlog", display(&max));
             object.end();

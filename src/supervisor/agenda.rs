@@ -15,6 +15,8 @@ pub(super) enum Due {
     Age(Pid),
     Newcomer(SlotId),
     Takeover,
+    /// Of a slot that is being emptied.
+    Queue(SlotId),
     Group(Pid),
     Listeners,
 }

@@ -18,6 +18,7 @@ impl Supervisor {
         self.check_workers()?;
         self.check_slots()?;
         self.check_reload()?;
+        self.check_steering()?;
         self.check_agenda()
     }
 
@@ -125,9 +126,14 @@ impl Supervisor {
             .map(SlotId)
             .zip(&self.slots)
             .filter_map(|(id, slot)| Some((slot.newcomer.deadline()?, Due::Newcomer(id))));
+        let queues = (0..)
+            .map(SlotId)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| Some((slot.emptying?.deadline()?, Due::Queue(id))));
         let takeover = self.reload.as_ref().and_then(Reload::deadline);
         let takeover = takeover.map(|at| (at, Due::Takeover));
         let others = groups.chain(outage).chain(newcomers).chain(takeover).chain(self.ages());
+        let others = others.chain(queues);
         let mut wanted: Vec<(Millis, Due)> = workers.chain(slots).chain(others).collect();
         wanted.sort_unstable();
         let mut kept: Vec<(Millis, Due)> = self.agenda.entries().collect();

@@ -41,12 +41,14 @@ impl Supervisor {
 
     #[inline(never)]
     pub(super) fn exited(&mut self, now: Millis, pid: Pid, status: Status, out: &mut Actions) {
+        self.steer_past(pid, out);
         let Some(worker) = self.workers.remove(pid) else { return };
         self.agenda.change(Due::Worker(pid), worker.phase.deadline(), None);
         self.agenda.change(Due::Age(pid), worker.renewal, None);
         take_out(&mut self.old, pid);
         self.left_behind(now, pid, &worker, out);
         let slot = worker.slot;
+        self.touch(slot);
         let Some(place) = self.slots.get(slot.0 as usize) else { return };
         let (seated, newcomer) = (place.seat == Seat::Held(pid), place.newcomer);
         if place.leaving == Some(pid) {
@@ -54,6 +56,7 @@ impl Supervisor {
         }
         if seated {
             self.served(now, slot, worker.phase);
+            self.set_emptying(slot, None);
         }
         let running = self.mission == Mission::Running;
         // Its slot may have been taken away while it was dying of something else.

@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use core::fmt;
 
+use super::steer::Steer;
 use crate::error::Error;
 use crate::plan::Rules;
 use crate::protocol::signal_name;
@@ -60,6 +61,8 @@ pub enum Event {
     ListenerReplaced,
     /// A listener is dead and cannot be replaced, perhaps because workers still hold its address.
     ListenerDead,
+    /// The answer to [`Action::LookAtQueue`].
+    Queue { slot: SlotId, is_empty: bool },
     /// A connection waits, perhaps for a worker that is to be started on demand.
     Demanded,
     /// The deadline, or some other time, has come.
@@ -143,6 +146,15 @@ pub enum Action {
     SignalLeftovers {
         group: Pid,
         signal: Signal,
+    },
+    /// Where new connections go, as to one slot of those that have sockets of their own.
+    Steer {
+        slot: SlotId,
+        to: Steer,
+    },
+    /// Answered by `Queue` before any other event.
+    LookAtQueue {
+        slot: SlotId,
     },
     /// Try to replace the dead ones. Answered by `ListenerReplaced` or `ListenerDead`.
     MendListeners,

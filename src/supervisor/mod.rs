@@ -31,6 +31,7 @@ mod renew;
 mod says;
 mod scale;
 mod slot;
+mod steer;
 mod stop;
 mod view;
 mod worker;
@@ -43,6 +44,7 @@ pub use self::event::{
     Action, Actions, Ending, Event, Fact, Failure, Next, Outcome, Sender, Status, StopReason,
     Target, Terms,
 };
+pub use self::steer::{Queues, Steer};
 pub use self::view::{
     Course, Overview, Population, Role, SlotState, SlotView, WorkerState, WorkerView,
 };
@@ -54,6 +56,7 @@ use self::orders::Orders;
 use self::outage::Outage;
 use self::reload::{Reload, Wanted};
 use self::slot::{Load, Newcomer, Seat, Slot};
+use self::steer::Steering;
 use self::stop::{Haste, Mission};
 use self::worker::{Cause, Phase, Worker};
 use crate::pid_map::PidMap;
@@ -94,6 +97,7 @@ pub struct Supervisor {
     reload: Option<Reload>,
     wanted: Wanted,
     orders: Orders,
+    steering: Steering,
     /// The slots whose newcomer is to be spawned, in this order.
     newcomers: VecDeque<SlotId>,
     /// How many slots have a newcomer, or wait for one.
@@ -155,6 +159,7 @@ impl Supervisor {
             reload: None,
             wanted: Wanted::default(),
             orders: Orders::default(),
+            steering: Steering::default(),
             newcomers: VecDeque::new(),
             arriving: 0,
             leaving: 0,
@@ -240,6 +245,7 @@ impl Supervisor {
             Event::GroupGone { group } => self.group_gone(group),
             Event::ListenerReplaced => self.listener_replaced(now, out),
             Event::ListenerDead => self.listener_dead(now, out),
+            Event::Queue { slot, is_empty } => self.queue_seen(now, slot, is_empty, out),
             Event::Demanded => self.demanded(now, out),
             Event::TimePassed => self.time_passed(now, out),
         }
@@ -252,6 +258,7 @@ impl Supervisor {
         self.reload_by_age(now, out);
         self.begin_reload(out);
         self.renew(now, out);
+        self.steer(out);
         if self.burst > 0 && self.may_spawn() {
             self.burst -= 1;
             self.spawn_next(now, out);
@@ -295,6 +302,7 @@ impl Supervisor {
         } else {
             return;
         };
+        self.has_sockets(slot);
         if let Some(place) = self.slots.get_mut(slot.0 as usize) {
             place.tried = now;
         }
@@ -430,6 +438,7 @@ impl Supervisor {
                 Due::Listeners => self.outage_due(out),
                 Due::Age(pid) => self.aged(now, pid),
                 Due::Newcomer(slot) => self.newcomer_due(now, slot, out),
+                Due::Queue(slot) => self.emptying_due(slot, out),
                 Due::Takeover => self.takeover_due(now, out),
             }
         }
@@ -459,6 +468,7 @@ impl Supervisor {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         let before = core::mem::replace(&mut place.seat, seat);
         self.agenda.change(Due::Slot(slot), before.deadline(), seat.deadline());
+        self.touch(slot);
         if before == Seat::Vacant && seat != Seat::Spawning {
             take_out(&mut self.vacant, slot);
         }
@@ -472,8 +482,9 @@ impl Supervisor {
     fn set_phase(&mut self, pid: Pid, phase: Phase) {
         let Some(worker) = self.workers.get_mut(pid) else { return };
         let before = core::mem::replace(&mut worker.phase, phase);
-        let ways = worker.load.rules.ways();
+        let (ways, slot) = (worker.load.rules.ways(), worker.slot);
         self.agenda.change(Due::Worker(pid), before.deadline(), phase.deadline());
+        self.phase_changed(slot, pid);
         if ways == Ways::Starter && phase.cause().is_some() {
             self.set_renewal(pid, None);
         }

@@ -18,7 +18,7 @@ use super::event::{Action, Actions, Ending, Fact, Outcome, StopReason, Terms};
 use super::slot::Seat;
 use super::stop::{Haste, Mission};
 use crate::error::Error;
-use crate::plan::{WORKERS_MAX, Ways};
+use crate::plan::Ways;
 use crate::units::{Asker, CommandId, Millis, SlotId};
 
 /// Whether anybody can give such orders.
@@ -96,7 +96,12 @@ impl Supervisor {
         if !HERE || self.too_late(asker, out) {
             return;
         }
-        self.target = workers.clamp(1, WORKERS_MAX);
+        let most = self.most();
+        if workers > most {
+            let why = format!("there can be up to {most}");
+            return refuse("scale", &format!("to {workers} workers"), &why, asker, out);
+        }
+        self.target = workers.max(1);
         self.orders.scalers.extend(asker);
     }
 

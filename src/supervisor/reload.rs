@@ -106,7 +106,8 @@ impl Supervisor {
     /// Begins what is wanted, once nothing is in its way.
     pub(super) fn begin_reload(&mut self, out: &mut Actions) {
         let free = self.reload.is_none() && self.spawning.is_none() && self.outage.is_none();
-        let ready = self.open > 0 && self.leaving == 0 && self.mission == Mission::Running;
+        let nobody_leaves = self.leaving == 0 && self.steering.emptying == 0;
+        let ready = self.open > 0 && nobody_leaves && self.mission == Mission::Running;
         let Some(begun) = self.wanted.since.filter(|_| free && ready) else { return };
         let Wanted { askers, command, .. } = core::mem::take(&mut self.wanted);
         self.reload =
@@ -460,6 +461,7 @@ impl Supervisor {
     pub(super) fn set_newcomer(&mut self, slot: SlotId, newcomer: Newcomer) {
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
         let before = core::mem::replace(&mut place.newcomer, newcomer);
+        self.touch(slot);
         self.agenda.change(Due::Newcomer(slot), before.deadline(), newcomer.deadline());
         if newcomer == Newcomer::Vacant {
             self.newcomers.push_back(slot);
@@ -482,6 +484,7 @@ impl Supervisor {
         self.leaving -= usize::from(place.leaving.is_some());
         self.leaving += usize::from(leaving.is_some());
         place.leaving = leaving;
+        self.touch(slot);
     }
 
     fn set_takeover(&mut self, after: Option<Millis>) {

@@ -81,7 +81,8 @@ impl Supervisor {
         if !free || self.load.rules.ways() == Ways::Starter {
             return;
         }
-        if self.wanted.is_asked() || self.leaving > 0 || self.mission != Mission::Running {
+        let leaves = self.leaving > 0 || self.steering.emptying > 0;
+        if self.wanted.is_asked() || leaves || self.mission != Mission::Running {
             return;
         }
         self.restart(now, out);

@@ -94,6 +94,7 @@ impl Supervisor {
             return self.newcomer_failed(now, slot, Failure::Hung { slot, pid }, out);
         }
         self.served(now, slot, phase);
+        self.steer_past(pid, out);
         let (signal, to) = (Signal(libc::SIGABRT), Target::Process);
         out.push_back(Action::Signal { pid, signal, to });
         // One that somebody stopped (SIGSTOP) could not die of it.

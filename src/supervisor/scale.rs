@@ -4,13 +4,13 @@
 use super::Supervisor;
 use super::event::{Action, Actions, Fact};
 use super::slot::{Seat, Slot};
+use super::steer::Steer;
 use super::stop::Mission;
-use crate::plan::WORKERS_MAX;
-use crate::units::{Millis, SlotId};
+use crate::units::{Millis, Pid, SlotId};
 
 impl Supervisor {
     pub(super) fn one_more(&mut self) {
-        self.target = (self.target + 1).min(WORKERS_MAX);
+        self.target = (self.target + 1).min(self.most());
     }
 
     pub(super) fn one_less(&mut self) {
@@ -46,6 +46,7 @@ impl Supervisor {
         if self.slots.get(slot.0 as usize).is_none() {
             let mut place = Slot::new(self.load.clone());
             place.seat = Seat::Closed;
+            place.steer = Steer::Out;
             self.slots.push(place);
         }
         let Some(place) = self.slots.get_mut(slot.0 as usize) else { return };
@@ -54,23 +55,33 @@ impl Supervisor {
         if place.seat == Seat::Closed {
             self.fill_or_wait(slot);
         }
+        self.set_emptying(slot, None);
     }
 
     fn take_away(&mut self, now: Millis, slot: SlotId, out: &mut Actions) {
         match self.slots.get(slot.0 as usize).map(|slot| slot.seat) {
-            Some(Seat::Held(pid)) => {
-                self.drain(now, slot, pid, out);
-                // Another former one may be in its way; then it goes from where it is.
-                if self.slots.get(slot.0 as usize).is_some_and(|slot| slot.leaving.is_none()) {
-                    self.set_leaving(slot, Some(pid));
-                    self.set_seat(slot, Seat::Closed);
-                    self.leave_behind_if_in_vain(now, pid, out);
-                }
-            }
+            Some(Seat::Held(pid)) if self.empties_first(now, slot, pid, out) => {}
+            Some(Seat::Held(pid)) => self.take_worker_away(now, slot, pid, out),
             Some(Seat::Vacant | Seat::Resting { .. } | Seat::Waiting | Seat::Ceded) => {
                 self.set_seat(slot, Seat::Closed);
             }
             Some(Seat::Spawning | Seat::Closed) | None => {}
+        }
+    }
+
+    pub(super) fn take_worker_away(
+        &mut self,
+        now: Millis,
+        slot: SlotId,
+        pid: Pid,
+        out: &mut Actions,
+    ) {
+        self.drain(now, slot, pid, out);
+        // Another former one may be in its way; then it goes from where it is.
+        if self.slots.get(slot.0 as usize).is_some_and(|slot| slot.leaving.is_none()) {
+            self.set_leaving(slot, Some(pid));
+            self.set_seat(slot, Seat::Closed);
+            self.leave_behind_if_in_vain(now, pid, out);
         }
     }
 }

@@ -12,6 +12,7 @@
 use alloc::rc::Rc;
 
 use super::backoff::Misery;
+use super::steer::{Emptying, Steer};
 use crate::plan::Rules;
 use crate::units::{Generation, Millis, Pid};
 
@@ -35,6 +36,10 @@ pub(super) struct Slot {
     /// When a worker was last asked for.
     pub(super) tried: Millis,
     pub(super) newcomer: Newcomer,
+    /// Where new connections go, if it has sockets of its own.
+    pub(super) steer: Steer,
+    /// It was taken away, and its worker is to be told so when nobody waits there any more.
+    pub(super) emptying: Option<Emptying>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +85,8 @@ impl Slot {
     pub(super) fn new(load: Rc<Load>) -> Slot {
         let (misery, leaving, newcomer) = (Misery::default(), None, Newcomer::None);
         let (seat, tried) = (Seat::Vacant, Millis(0));
-        Slot { seat, load, misery, blameless: false, leaving, tried, newcomer }
+        let (steer, emptying) = (Steer::Past, None);
+        Slot { seat, load, misery, blameless: false, leaving, tried, newcomer, steer, emptying }
     }
 
     /// What failed before was another load's; the past of one that is only renewed counts on.

@@ -224,6 +224,7 @@ impl Supervisor {
             Phase::Killed { .. } => return,
         };
         if let Some(signal) = signal {
+            self.steer_past(pid, out);
             let to = Target::Process;
             out.push_back(Action::Signal { pid, signal, to });
             // A worker that somebody stopped (SIGSTOP) could not obey otherwise.

@@ -2,6 +2,7 @@
 //! Decides nothing; names no other module of ours but `error`.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod caught;
 #[cfg(feature = "check")]
 pub mod client;

@@ -153,6 +153,18 @@ pub fn is_shut(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// It listens no more, whoever else has it.
+pub fn shut(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
+}
+
+/// Whether a connection, or a datagram, waits there.
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&at_once)).is_ok_and(|count| count > 0)
+}
+
 /// The number of a network interface.
 pub fn interface(name: &str) -> Result<u32, Errno> {
     let any = Name::Abstract(Vec::new());

@@ -98,6 +98,9 @@ const ROWS: &[Row] = &[
         "0" => "accepted: a time from 1ms on, or none".into(),
         _ => format!("accepted: {TIME}, or none"),
     }),
+    row("spread", "shared|worker", "shared", &["", "x", "Worker", "all"], |_| {
+        "accepted: shared, worker".into()
+    }),
     row("fd-store", "N", "2", &["", "x", "-1", "4097", "1.5", "none"], |_| {
         "accepted: 0 to 4096".into()
     }),

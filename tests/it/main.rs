@@ -52,6 +52,8 @@ mod servers;
 #[cfg(feature = "settings")]
 mod settings;
 mod signals;
+#[cfg(feature = "spread")]
+mod spread;
 #[cfg(feature = "starter")]
 mod starter;
 #[cfg(feature = "control")]

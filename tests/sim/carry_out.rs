@@ -28,7 +28,9 @@ impl World {
             // The worker itself is dead; what it left behind is deaf.
             Action::Signal { .. } | Action::CloseListeners => {}
             Action::Load { .. } => return Some(self.load()),
-            Action::Forget { .. } | Action::Answer { .. } => {}
+            Action::Forget { .. } | Action::Answer { .. } | Action::Steer { .. } => {}
+            // The answer may be late.
+            Action::LookAtQueue { slot } => self.happens_in(Millis(0), Happening::Looked(slot)),
             Action::Say(Fact::Abandoned { pid, .. }) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.life = Life::Abandoned;

@@ -31,7 +31,7 @@ impl World {
         self.healed = true;
         self.scene.moods.leaves = 0;
         self.queue.retain(|_, happening| match happening {
-            Happening::Begin | Happening::Dies(..) => true,
+            Happening::Begin | Happening::Dies(..) | Happening::Looked(_) => true,
             Happening::Noticed(_) | Happening::GroupGone(_) => true,
             Happening::SignalledByGroup(..) => false,
             Happening::Does(..) | Happening::Signalled(..) => false,

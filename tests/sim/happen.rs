@@ -129,6 +129,10 @@ impl World {
             }
             // The loop looks only when it is asked to, but it may be late.
             Happening::Demand => self.deliver(Event::Demanded),
+            Happening::Looked(slot) => {
+                let is_empty = self.healed || self.rng.percent(40);
+                self.deliver(Event::Queue { slot, is_empty })
+            }
             Happening::Noise => {
                 let event = self.noise();
                 self.deliver(event)

@@ -129,7 +129,7 @@ impl Laws {
             }
             Event::MoreTime { .. } | Event::Well { .. } | Event::Hangs { .. } => {}
             Event::WatchdogSet { .. } | Event::Ready { .. } => {}
-            Event::Demanded | Event::TimePassed => {}
+            Event::Demanded | Event::TimePassed | Event::Queue { .. } => {}
         }
         Ok(())
     }
@@ -226,6 +226,7 @@ impl Laws {
                 self.signal(now, *pid, *signal, *to)
             }
             Action::Load { generation, command } => self.reloads.load(*generation, *command),
+            Action::Steer { .. } | Action::LookAtQueue { .. } => Ok(()),
             Action::Forget { generation } => self.reloads.forget(*generation),
             Action::Answer { asker, .. } => self.reloads.answer(*asker),
             Action::SignalLeftovers { group, signal } => self.kills_group(now, *group, *signal),

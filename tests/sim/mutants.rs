@@ -3,9 +3,11 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a mutant tells only what it distorts")]
 
+mod says;
+
 use fd3::plan::{Reaction, Reactions, Ways};
 use fd3::supervisor::{
-    Action, Actions, Ending, Event, Fact, Next, Outcome, Sender, Status, Supervisor, Target,
+    Action, Actions, Ending, Event, Fact, Sender, Status, Steer, Supervisor, Target,
 };
 use fd3::units::{CommandId, Generation, Millis, Pid, Signal, SlotId};
 
@@ -91,6 +93,11 @@ pub enum Mutant {
     ForgetsDemand,
     NeverAwaitsDemand,
     AlwaysAwaitsDemand,
+    NeverSteersPast,
+    NeverSteersOut,
+    SteersTheWrongOne,
+    ForgetsQueue,
+    NeverLooksAtQueue,
     ForgetsStopAsked,
     ForgetsScaleAsked,
     ForgetsRestartAsked,
@@ -103,7 +110,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 86] = [
+    pub const ALL: [Mutant; 91] = [
         Mutant::ForgetsExit,
         Mutant::ForgetsReady,
         Mutant::ForgetsExecFailure,
@@ -181,6 +188,11 @@ impl Mutant {
         Mutant::ForgetsDemand,
         Mutant::NeverAwaitsDemand,
         Mutant::AlwaysAwaitsDemand,
+        Mutant::NeverSteersPast,
+        Mutant::NeverSteersOut,
+        Mutant::SteersTheWrongOne,
+        Mutant::ForgetsQueue,
+        Mutant::NeverLooksAtQueue,
         Mutant::ForgetsStopAsked,
         Mutant::ForgetsScaleAsked,
         Mutant::ForgetsRestartAsked,
@@ -196,7 +208,11 @@ impl Mutant {
     pub fn is_built(self) -> bool {
         let starters = [Mutant::ForgetsWays, Mutant::HidesTrying, Mutant::HidesAge];
         let orders = self as u32 >= Mutant::ForgetsStopAsked as u32;
-        (cfg!(feature = "starter") || !starters.contains(&self)) && (ORDERED || !orders)
+        let (first, last) = (Mutant::NeverSteersPast as u32, Mutant::NeverLooksAtQueue as u32);
+        let steers = (first..=last).contains(&(self as u32));
+        (cfg!(feature = "starter") || !starters.contains(&self))
+            && (ORDERED || !orders)
+            && (cfg!(feature = "spread") || !steers)
     }
 }
 
@@ -219,8 +235,10 @@ impl Subject {
         if mutant == Some(Mutant::ForgetsWays) {
             rules.ways = Ways::Own;
         }
+        let mut supervisor = Supervisor::new(rules, scene.workers, scene.seed);
+        supervisor.spread(scene.queues);
         Subject {
-            supervisor: Supervisor::new(rules, scene.workers, scene.seed),
+            supervisor,
             mutant,
             workers: scene.workers,
             stop_signal: scene.rules.stop_signal,
@@ -309,6 +327,7 @@ impl Subject {
             Event::LoadFailed { .. } if mutant == Mutant::ForgetsLoadFailure => return None,
             Event::ListenerDead if mutant == Mutant::ForgetsDeadListener => return None,
             Event::Demanded if mutant == Mutant::ForgetsDemand => return None,
+            Event::Queue { .. } if mutant == Mutant::ForgetsQueue => return None,
             Event::GroupGone { .. } if mutant == Mutant::ForgetsGroupGone => return None,
             Event::Exited { pid, .. } if mutant == Mutant::TakesFailureForSuccess => {
                 Event::Exited { pid, status: Status::Exited(0) }
@@ -350,6 +369,13 @@ impl Subject {
             Action::Signal { pid, signal, to } => self.signals(mutant, pid, signal, to, out),
             Action::SignalLeftovers { .. } if mutant == Mutant::NeverKillsLeftovers => {}
             Action::MendListeners if mutant == Mutant::NeverMends => {}
+            Action::Steer { to: Steer::Past, .. } if mutant == Mutant::NeverSteersPast => {}
+            Action::Steer { to: Steer::Out, .. } if mutant == Mutant::NeverSteersOut => {}
+            Action::Steer { slot, to } if mutant == Mutant::SteersTheWrongOne => {
+                out.push_back(Action::Steer { slot: SlotId(slot.0 + 1), to });
+            }
+            Action::LookAtQueue { .. } if mutant == Mutant::NeverLooksAtQueue => {}
+            Action::Steer { .. } | Action::LookAtQueue { .. } => out.push_back(action),
             Action::Load { generation, command } => {
                 let before = self.loaded;
                 self.loaded = command.or(before);
@@ -401,48 +427,6 @@ impl Subject {
                 _ => out.push_back(action),
             },
         }
-    }
-
-    fn say(&mut self, mutant: Mutant, fact: Fact, out: &mut Actions) {
-        let fact = match fact {
-            Fact::ListenersDown if mutant == Mutant::HidesOutage => return,
-            Fact::Scaled { .. } if mutant == Mutant::HidesScaling => return,
-            Fact::TriedAgain { .. } if mutant == Mutant::HidesTrying => return,
-            Fact::TooOld { .. } if mutant == Mutant::HidesAge => return,
-            Fact::ReloadEnded { .. } if mutant == Mutant::HidesReloadEnd => return,
-            Fact::ReloadEnded { generation, outcome: Outcome::RolledBack { .. } }
-                if mutant == Mutant::TakesRollbackForDone =>
-            {
-                let after = Millis(0);
-                let outcome = Outcome::Done { generation, after };
-                Fact::ReloadEnded { generation, outcome }
-            }
-            Fact::Abandoned { slot, pid } => match mutant {
-                Mutant::NeverAbandons => return,
-                Mutant::AbandonsTheWrongOne => Fact::Abandoned { slot, pid: Pid(pid.0 + 1) },
-                _ => fact,
-            },
-            Fact::Replaced { slot, pid, next } => match (mutant, next) {
-                (Mutant::HidesReplacement, _) => return,
-                (Mutant::ReplacesTheWrongOne, _) => {
-                    Fact::Replaced { slot, pid: Pid(pid.0 + 1), next }
-                }
-                (Mutant::PromisesOtherWait, Next::Restart(wait)) => {
-                    let next = Next::Restart(wait.plus(Millis(1)));
-                    Fact::Replaced { slot, pid, next }
-                }
-                (Mutant::HidesGivingUp, Next::GiveUp(_)) => {
-                    Fact::Replaced { slot, pid, next: Next::Asked }
-                }
-                (Mutant::StartsInAWhirl, _) => {
-                    out.push_back(Action::Say(fact));
-                    return out.push_back(Action::Spawn { slot, generation: Generation(1) });
-                }
-                _ => fact,
-            },
-            _ => fact,
-        };
-        out.push_back(Action::Say(fact));
     }
 
     fn signals(&mut self, mutant: Mutant, pid: Pid, signal: Signal, to: Target, out: &mut Actions) {

@@ -3,6 +3,7 @@
 use fd3::plan::{
     Backoff, Reaction, Reactions, Readiness, RespawnLimit, Restart, Rules, Start, Surge, Ways,
 };
+use fd3::supervisor::Queues;
 use fd3::units::{Millis, Signal};
 
 use crate::happen::ORDERED;
@@ -16,8 +17,13 @@ pub const DRAIN: Signal = Signal(62);
 pub const STOP_BY: Signal = Signal(63);
 pub const BY: Signal = Signal(59);
 
+/// Whether slots can have sockets of their own.
+const SPREAD: bool = cfg!(feature = "spread");
+
 pub struct Scene {
     pub rules: Rules,
+    /// What becomes of connections that wait at a slot.
+    pub queues: Queues,
     pub workers: u32,
     pub seed: u64,
     /// What happens before the world is brought to its end.
@@ -73,8 +79,14 @@ impl Scene {
             1..30 => 1,
             _ => rng.between(2, 8) as u32,
         };
+        let rules = rules(rng);
+        let queues = match rng.below(2) {
+            0 if rules.ways() == Ways::Own && SPREAD => rng.pick([Queues::Move, Queues::Stay]),
+            _ => Queues::Shared,
+        };
         Scene {
-            rules: rules(rng),
+            rules,
+            queues,
             workers,
             seed: rng.next(),
             steps: rng.pick([5, 40, 100, 200, 300]),

@@ -1,6 +1,6 @@
 //! What came about in a world: claims about what never happens are worth nothing.
 
-use fd3::supervisor::{Action, Fact, Next, Outcome, StopReason};
+use fd3::supervisor::{Action, Fact, Next, Outcome, Steer, StopReason};
 
 use crate::scene::BY;
 
@@ -55,11 +55,15 @@ pub enum Sight {
     ToldByAnother,
     /// A slot waits until somebody connects.
     WaitsAgain,
+    /// A slot's connections go to others.
+    SteeredOut,
+    /// One that is taken away accepts first what waits there.
+    EmptiedFirst,
     Healed,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 37] = [
+    pub const ALL: [Sight; 39] = [
         Sight::Ready,
         Sight::Restart,
         Sight::Rest,
@@ -96,6 +100,8 @@ impl Sight {
         Sight::TooOldByFar,
         Sight::ToldByAnother,
         Sight::WaitsAgain,
+        Sight::SteeredOut,
+        Sight::EmptiedFirst,
         Sight::Healed,
     ];
 
@@ -103,7 +109,9 @@ impl Sight {
     pub fn is_not_built(self) -> bool {
         let starters = [Sight::TriedAgain, Sight::PiledUp, Sight::TooOld, Sight::TooOldByFar]
             .map(|one| one as u64);
+        let steers = [Sight::SteeredOut, Sight::EmptiedFirst].map(|one| one as u64);
         !cfg!(feature = "starter") && starters.contains(&(self as u64))
+            || !cfg!(feature = "spread") && steers.contains(&(self as u64))
     }
 }
 
@@ -122,6 +130,12 @@ impl Seen {
     pub fn action(&mut self, action: &Action) {
         if let Action::Signal { signal: BY, .. } = action {
             self.note(Sight::ToldByAnother);
+        }
+        if let Action::Steer { to: Steer::Out, .. } = action {
+            self.note(Sight::SteeredOut);
+        }
+        if let Action::LookAtQueue { .. } = action {
+            self.note(Sight::EmptiedFirst);
         }
         let Action::Say(fact) = action else { return };
         match fact {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fd3::supervisor::{Action, Actions, Ending, Event, Fact, Sender, Status};
-use fd3::units::{Millis, Pid, Signal};
+use fd3::units::{Millis, Pid, Signal, SlotId};
 
 use crate::laws::Laws;
 use crate::model::Model;
@@ -41,6 +41,8 @@ pub enum Happening {
     RestartAsked,
     /// Somebody connects.
     Demand,
+    /// fd3 has looked whether anybody waits there.
+    Looked(SlotId),
     /// A late, doubled or unknown fact.
     Noise,
 }

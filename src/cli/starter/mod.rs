@@ -25,7 +25,7 @@ use crate::error::{Errno, Error};
 use crate::event_loop::EventLoop;
 use crate::plan::{
     Backoff, Control, Counts, Files, Launch, Level, LogFormat, LogPlan, Patience, Plan, Reaction,
-    Reactions, Readiness, Restart, Rules, SIGNALS, Settings, Start, Surge, Ways, Workers,
+    Reactions, Readiness, Restart, Rules, SIGNALS, Settings, Spread, Start, Surge, Ways, Workers,
 };
 use crate::protocol::activation::Protocol;
 use crate::protocol::address::{Address, Listen, Options, UnixKind, UnixName};
@@ -237,6 +237,7 @@ fn plan(name: &OsString, words: &Words, base: Environment, times: Times) -> Resu
         control: Control::Automatic,
         metrics: None,
         fd_store: 0,
+        spread: Spread::Shared,
         own: Vec::new(),
         files: Files {
             pid: path("pid-file"),

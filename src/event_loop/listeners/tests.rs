@@ -19,7 +19,8 @@ fn open_with(texts: &[&str], names: &[(i32, &str)]) -> Result<Listeners, String>
     let plan = |one: &&str| Rc::new(parse(one.as_bytes()).expect(one));
     let plans: Vec<Rc<Listen>> = texts.iter().map(plan).collect();
     let names = names.iter().map(|(number, name)| (*number, name.to_string())).collect();
-    Listeners::open(&plans, &Inherited { names }).map_err(|error| error.to_string())
+    Listeners::open(&plans, &Inherited { names }, Slots::Together)
+        .map_err(|error| error.to_string())
 }
 
 fn refusal(texts: &[&str]) -> String {
@@ -246,7 +247,7 @@ fn a_shrunk_backlog_is_seen_and_repaired() {
     let dir = TempDir::new();
     let unix = format!("unix:{},backlog=20", dir.file("x"));
     let mut listeners = open(&["127.0.0.1:0", &unix]).expect("open");
-    assert_eq!(listeners.check(Tries::Anew), []);
+    assert_eq!(listeners.check(Tries::Anew, None), []);
     for index in [0, 1] {
         let from = listeners.all[index].backlog;
         socket::listen(listeners.all[index].fd.as_fd(), 1).expect("listen");
@@ -258,11 +259,11 @@ fn a_shrunk_backlog_is_seen_and_repaired() {
             replaced_socket: false,
             again: false,
         };
-        assert_eq!(listeners.check(Tries::Anew), [damage]);
-        assert_eq!(listeners.check(Tries::Anew), []);
+        assert_eq!(listeners.check(Tries::Anew, None), [damage]);
+        assert_eq!(listeners.check(Tries::Anew, None), []);
         assert_eq!(listeners.all[index].queue().map(|queue| queue.max), Some(from as u32));
         socket::listen(listeners.all[index].fd.as_fd(), i32::MAX).expect("listen");
-        assert_eq!(listeners.check(Tries::Anew), [], "more does no harm");
+        assert_eq!(listeners.check(Tries::Anew, None), [], "more does no harm");
     }
     listeners.close();
 }
@@ -286,8 +287,8 @@ fn a_listener_that_was_shut_down_is_replaced() {
                 replaced_socket: true,
                 again: false,
             };
-            assert_eq!(listeners.check(Tries::Anew), [damage], "{index}");
-            assert_eq!(listeners.check(Tries::Anew), []);
+            assert_eq!(listeners.check(Tries::Anew, None), [damage], "{index}");
+            assert_eq!(listeners.check(Tries::Anew, None), []);
         }
         assert_eq!(addresses(&listeners), before);
         assert_serves(&listeners.all[0], tcp_client(&listeners.all[0]));
@@ -308,12 +309,12 @@ fn an_adopted_tcp_socket_is_replaced_an_adopted_path_is_told_once() {
     let mut listeners = open(&[&texts[0], &texts[1]]).expect("adopt");
     shutdown(&six, Shutdown::Both).expect("shutdown");
     shutdown(&unix, Shutdown::Both).expect("shutdown");
-    let damages = listeners.check(Tries::Anew);
+    let damages = listeners.check(Tries::Anew, None);
     assert!(damages[0].repaired.is_ok() && damages[0].replaced_socket);
     assert_serves(&listeners.all[0], tcp_client(&listeners.all[0]));
     let message = damages[1].repaired.as_ref().expect_err("not ours").to_string();
     assert!(message.ends_with("it was inherited; whoever made it must make it anew"), "{message}");
-    assert_eq!(listeners.check(Tries::Anew), []);
+    assert_eq!(listeners.check(Tries::Anew, None), []);
     listeners.close();
     assert_eq!(dir.names(), ["x"], "it is not ours");
 }
@@ -335,33 +336,33 @@ fn an_unlinked_path_wakes_us_and_comes_back() {
     assert!(!readable(&listeners));
     fs::remove_file(&path).expect("unlink");
     assert!(readable(&listeners));
-    assert_eq!(listeners.check(Tries::Anew), [damage(What::PathMissing)]);
+    assert_eq!(listeners.check(Tries::Anew, None), [damage(What::PathMissing)]);
     assert_serves(&listeners.all[0], UnixStream::connect(&path).expect("connect"));
-    assert_eq!(listeners.check(Tries::Anew), []);
+    assert_eq!(listeners.check(Tries::Anew, None), []);
     assert!(!readable(&listeners), "our own repair wakes us once more at most");
 
     fs::remove_file(&path).expect("unlink");
     let _thief = UnixListener::bind(&path).expect("bind");
-    assert_eq!(listeners.check(Tries::Anew), [damage(What::PathReplaced)]);
+    assert_eq!(listeners.check(Tries::Anew, None), [damage(What::PathReplaced)]);
     assert_serves(&listeners.all[0], UnixStream::connect(&path).expect("connect"));
 
     // Everything at once.
     fs::remove_file(&path).expect("unlink");
     socket::listen(listeners.all[0].fd.as_fd(), 1).expect("listen");
-    assert_eq!(listeners.check(Tries::Anew).len(), 2);
+    assert_eq!(listeners.check(Tries::Anew, None).len(), 2);
     fs::remove_file(&path).expect("unlink");
     shutdown(&listeners.all[0].fd, Shutdown::Both).expect("shutdown");
-    assert_eq!(listeners.check(Tries::Anew).len(), 1);
+    assert_eq!(listeners.check(Tries::Anew, None).len(), 1);
     assert_serves(&listeners.all[0], UnixStream::connect(&path).expect("connect"));
 
     fs::remove_file(&path).expect("unlink");
     fs::write(&path, "foreign").expect("write");
-    let told = listeners.check(Tries::Anew);
+    let told = listeners.check(Tries::Anew, None);
     let message = told[0].repaired.as_ref().expect_err("a file is left alone").to_string();
     assert_eq!(message, format!("cannot restore unix:{path}: is not a socket"));
-    assert_eq!(listeners.check(Tries::Anew), [], "told once");
+    assert_eq!(listeners.check(Tries::Anew, None), [], "told once");
     fs::remove_file(&path).expect("unlink");
-    assert_eq!(listeners.check(Tries::Anew), [damage(What::PathMissing)]);
+    assert_eq!(listeners.check(Tries::Anew, None), [damage(What::PathMissing)]);
     fs::remove_file(&path).expect("unlink");
     fs::write(&path, "foreign").expect("write");
     listeners.close();
@@ -385,9 +386,9 @@ fn dropping_leaves_the_path_for_the_successor() {
     .expect("parts");
     drop((old, listeners));
     let mut listeners = Listeners::of(vec![new]);
-    assert_eq!(listeners.check(Tries::Anew), []);
+    assert_eq!(listeners.check(Tries::Anew, None), []);
     fs::remove_file(&path).expect("unlink");
-    assert_eq!(listeners.check(Tries::Anew).len(), 1);
+    assert_eq!(listeners.check(Tries::Anew, None).len(), 1);
     listeners.close();
     assert_eq!(dir.names(), [""; 0]);
 }

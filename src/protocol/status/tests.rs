@@ -65,10 +65,14 @@ fn told(form: Form, course: Course) -> String {
         ("odd\u{1b}\"", "unix:/a\nb", Some((u32::MAX, u32::MAX))),
     ];
     let command = ["/app", "--name", "a \"b\"\n", &"x".repeat(80)].map(str::to_string);
-    let first = Head { version, pid: Pid(812), uptime, overview, command: &command };
+    let why = Some("operation not permitted, which is a pity and a long story to tell");
+    let spread = SpreadLine { steering: Some("cbpf"), why };
+    let first = Head { version, pid: Pid(812), uptime, overview, command: &command, spread };
     head(form, &first, listeners.len(), &mut out);
     for (nth, (name, address, queue)) in listeners.into_iter().enumerate() {
-        listener(form, nth, &ListenerLine { fd: 3 + nth, name, address, queue }, &mut out);
+        let slot = (nth < 2).then_some(SlotId(1023));
+        let line = ListenerLine { fd: 3 + nth, name, address, slot, queue };
+        listener(form, nth, &line, &mut out);
     }
     slots(form, &mut out);
     for (nth, (view, past, more)) in slots_of_all_kinds().iter().enumerate() {
@@ -126,7 +130,8 @@ fn nothing_is_told_of_nothing() {
     };
     let command = ["/app".to_string()];
     let (pid, uptime) = (Pid(1), Millis(0));
-    let first = Head { version: "0.1.0", pid, uptime, overview, command: &command };
+    let spread = SpreadLine::default();
+    let first = Head { version: "0.1.0", pid, uptime, overview, command: &command, spread };
     for (form, out) in [(Form::Table, &mut table), (Form::Json, &mut json)] {
         head(form, &first, 0, out);
         slots(form, out);

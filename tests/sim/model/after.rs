@@ -9,6 +9,7 @@ use crate::world::Claim;
 impl Model {
     pub fn after(&mut self, deadline: Option<Millis>, awaits_demand: bool) -> Claim {
         self.nothing_is_missing()?;
+        self.is_steered()?;
         if self.may_spawn()
             && self.burst > 0
             && let Some(slot) = self.slots.iter().position(Slot::is_due)
@@ -50,6 +51,9 @@ impl Model {
         }
         if due.close {
             return Err("a stop began, and the listeners are still open".into());
+        }
+        if let Some(slot) = due.look.first() {
+            return Err(format!("slot {slot} is not looked at"));
         }
         if due.mend || due.down {
             return Err("a dead listener is left to itself".into());
@@ -101,7 +105,7 @@ impl Model {
             Some(Newcomer::Waits(until)) => Some(until),
             _ => None,
         });
-        let groups = groups.chain(ages).chain(again);
+        let groups = groups.chain(ages).chain(again).chain(self.looks());
         let others = groups.chain(outage).chain(at_once).chain(takeover);
         workers.chain(waits).chain(others).min()
     }

@@ -53,12 +53,14 @@ impl Model {
             Event::ScaleAsked { asker: None, .. } | Event::RestartAsked { asker: None, .. } => {}
             Event::Loaded { rules } => self.loaded(now, rules),
             Event::LoadFailed { .. } => self.load_failed(),
+            Event::Queue { slot, is_empty } => self.looked(now, *slot, *is_empty),
             Event::Demanded => self.demanded(),
             Event::TimePassed => {
                 self.due.time_passed = true;
                 self.time_passed(now);
             }
         }
+        self.no_longer_emptied();
         self.go_on(now);
         self.scale(now);
         self.age_tells(now);
@@ -86,6 +88,7 @@ impl Model {
 
     /// Every action must have been asked for.
     pub fn action(&mut self, now: Millis, action: &Action) -> Claim {
+        self.may_steer(action)?;
         let asked = match action {
             Action::Spawn { slot, generation } => self.spawn(now, *slot, *generation),
             Action::Signal { pid, signal, to } => self.signal(*pid, *signal, *to),
@@ -102,6 +105,8 @@ impl Model {
             Action::SignalLeftovers { group, signal } => {
                 signal.0 == libc::SIGKILL && take(&mut self.due.kill_group, group)
             }
+            Action::Steer { .. } => true,
+            Action::LookAtQueue { slot } => take(&mut self.due.look, slot),
             Action::MendListeners => core::mem::take(&mut self.due.mend),
             Action::CloseListeners => core::mem::take(&mut self.due.close),
             Action::Say(fact) => self.said(now, fact),

@@ -9,6 +9,7 @@ mod orders;
 mod reload;
 mod says;
 mod state;
+mod steer;
 mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,7 @@ use reload::{Newcomer, Reload, Why};
 use state::{
     Due, End, Follows, Group, Haste, Killed, Of, Outage, Phase, Slot, Stop, Told, Wait, Worker,
 };
+use steer::Spread;
 
 /// A slot's crashes are forgotten after so long of being ready.
 const FORGIVEN_AFTER: Millis = Millis(10_000);
@@ -69,6 +71,7 @@ pub struct Model {
     stop: Option<Stop>,
     finished: bool,
     last_failure: u8,
+    spread: Spread,
     due: Due,
 }
 
@@ -99,6 +102,7 @@ impl Model {
             stop: None,
             finished: false,
             last_failure: 0,
+            spread: Spread::new(scene.queues),
             due: Due::default(),
         }
     }
@@ -197,10 +201,9 @@ impl Model {
         let phase = Phase::Starting { until };
         let newcomer = self.slot(slot).newcomer == Some(Newcomer::Spawning);
         let rules = if newcomer { self.reload.as_ref().map(Reload::rules) } else { None };
-        let drain = match rules {
-            Some(rules) => rules.drain_timeout,
-            None => self.loads[self.slots[slot.0 as usize].generation.0 as usize].drain_timeout,
-        };
+        let load = &self.loads[self.slots[slot.0 as usize].generation.0 as usize];
+        let rules = rules.unwrap_or(load);
+        let (drain, overlap) = (rules.drain_timeout, rules.overlap);
         let (told, stops, killed, exec_failure, left) = (None, None, None, None, false);
         let (watchdog, renewal) = (self.rules.watchdog, None);
         let worker = Worker {
@@ -217,6 +220,7 @@ impl Model {
             watchdog,
             gone: false,
             drain,
+            overlap,
         };
         self.workers.insert(pid, worker);
         if newcomer {

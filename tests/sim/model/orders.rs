@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use fd3::plan::Ways;
 use fd3::supervisor::{Ending, Terms};
-use fd3::units::{Asker, Millis, SlotId};
+use fd3::units::{Asker, Millis, Pid, SlotId};
 
 use super::reload::{Came, Reload};
 use super::{Haste, Model, Slot, Worker};
@@ -123,17 +123,12 @@ impl Model {
             if core::mem::take(&mut place.rests) {
                 self.fill(slot);
             }
+            self.spread.comes_back(slot);
         }
         for slot in (after..before).map(SlotId) {
-            let alone = self.workers.values().all(|worker| worker.slot != slot || !worker.left);
             match self.holder(slot) {
-                Some(pid) => {
-                    self.drain(now, pid);
-                    if alone {
-                        self.slot(slot).rests = true;
-                        self.leaves(pid);
-                    }
-                }
+                Some(pid) if self.empties(now, slot, pid) => {}
+                Some(pid) => self.take_away(now, slot, pid),
                 None => {
                     let place = self.slot(slot);
                     (place.vacant, place.wait, place.rests) = (false, None, true);
@@ -144,10 +139,20 @@ impl Model {
         }
     }
 
+    pub(super) fn take_away(&mut self, now: Millis, slot: SlotId, pid: Pid) {
+        let alone = self.workers.values().all(|worker| worker.slot != slot || !worker.left);
+        self.drain(now, pid);
+        if alone {
+            self.slot(slot).rests = true;
+            self.leaves(pid);
+        }
+    }
+
     /// The oldest one that still holds its seat, when nothing else is being replaced.
     pub(super) fn renew(&mut self, now: Millis) {
         let idle = self.reload.is_none() && self.loading.is_none() && self.wanted.is_none();
         let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
+        let free = free && self.empties_nobody();
         if !self.running() || !idle || !free || self.rules.ways() == Ways::Starter {
             return;
         }

@@ -122,6 +122,7 @@ impl Model {
     /// After everything else that an event brings.
     pub(super) fn reload_begins(&mut self) {
         let free = self.spawning.is_none() && self.outage.is_none() && self.leaving() == 0;
+        let free = free && self.empties_nobody();
         let open = self.slots.iter().any(|slot| !slot.rests);
         if !self.finished && self.is_over().is_some() {
             self.reload_stopped();

@@ -31,6 +31,8 @@ pub(super) struct Worker {
     pub(super) watchdog: Option<Millis>,
     /// How long it may take to finish when it is replaced.
     pub(super) drain: Option<Millis>,
+    /// How long its slot is not looked at when it is taken away.
+    pub(super) overlap: Millis,
 }
 
 pub(super) enum Phase {
@@ -141,6 +143,7 @@ pub(super) struct Due {
     pub(super) group: Vec<Pid>,
     pub(super) kill_group: Vec<Pid>,
     pub(super) say_killed: Vec<Pid>,
+    pub(super) look: Vec<SlotId>,
     pub(super) mend: bool,
     pub(super) down: bool,
     pub(super) load: bool,

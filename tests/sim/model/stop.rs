@@ -160,6 +160,7 @@ impl Model {
             }
         }
         self.waits_over(now);
+        self.looks_are_due(now);
         let ways = self.rules.ways();
         let workers = self.workers.iter_mut();
         let mut aged: Vec<(Millis, Pid)> = workers
