@@ -37,8 +37,9 @@ mod life;
 mod load;
 mod load_anew;
 mod logging;
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "control", feature = "manager"))]
 mod manager;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod notify;
 mod on_demand;

@@ -1,7 +1,9 @@
 //! Odd places: no /proc, no /dev, closed descriptors, a sandbox that says no, another user.
 
 use super::{Way, begin_command, in_way, output_of, ways};
-use crate::harness::{FD3, Fd3, Mark, children, command, kill, run, until};
+use crate::harness::{
+    FD3, Fd3, Mark, children, command, is_named, kill, output, run, stderr_of, until,
+};
 use crate::world::{NOBODY, as_nobody, can_strace, skip, unshare};
 
 /// Neither /dev nor /proc nor /etc, a root that cannot be written to, and 0 to 2 closed: as in an empty image.
@@ -151,8 +153,13 @@ while True: os.write(1, b'got %d.\\n' % signal.sigwait(every))";
     fd3.line("up");
     kill(fd3.worker(0), libc::SIGKILL);
     fd3.nth_line("up", 1);
+    let (pid, worker) = (children(fd3.pid())[0], fd3.worker(1));
+    until("it has signalled", || is_named(worker, "sleep"));
+    // Whoever is answered knows that what came before was read: two that wait would melt into one.
+    let status = output(&["status", "--pid", &pid.to_string()]);
+    assert!(status.status.success(), "{}", stderr_of(&status));
     assert_eq!(fd3.count("stopping"), 0, "{}", fd3.log());
-    kill(children(fd3.pid())[0], libc::SIGTERM);
+    kill(pid, libc::SIGTERM);
     assert_eq!(fd3.exit(), 0);
     fd3.line("stopping signal=SIGTERM");
 }
