@@ -199,7 +199,9 @@ impl Mutant {
     /// Whether what it distorts is there.
     pub fn is_built(self) -> bool {
         let starters = [Mutant::ForgetsWays, Mutant::HidesTrying, Mutant::HidesAge];
-        let orders = self as u32 >= Mutant::ForgetsStopAsked as u32;
+        // Nobody asks for anything without a control socket.
+        let orders = matches!(self, Mutant::NeverAnswers | Mutant::AnswersTwice)
+            || self as u32 >= Mutant::ForgetsStopAsked as u32;
         (cfg!(feature = "starter") || !starters.contains(&self)) && (ORDERED || !orders)
     }
 }
